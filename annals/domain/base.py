@@ -48,16 +48,35 @@ class Key(NamedTuple):
 class Aggregate(BaseAggregate[str]):
     """Public methods check and decide. An event's `apply` only assigns, since it also runs on replay."""
 
+    TOPIC: ClassVar[str]
+    MISSING: ClassVar[type[DomainError] | None] = None
+    """The error for a stream that does not exist; None if a stream need not exist."""
+
     SNAPSHOT_EVERY: ClassVar[int] = 0
     Event = AggregateEvent
 
     deleted = False
 
     @classmethod
+    def stream(cls, project_id: str, *own_id: str) -> str:
+        """Return the name of a stream. Kinds with one stream for each project have no id of their own."""
+        return ":".join((cls.TOPIC, project_id, *own_id))
+
+    @classmethod
+    def key(cls, project_id: str, *own_id: str) -> Key:
+        """Return the key of a stream that must exist."""
+        return Key(cls, cls.stream(project_id, *own_id), cls.MISSING)
+
+    @classmethod
+    def absent(cls, project_id: str, *own_id: str) -> Key:
+        """Return the key of a stream that may be absent."""
+        return Key(cls, cls.stream(project_id, *own_id), None)
+
+    @classmethod
     def start(cls, created: type[CreatedEvent], stream: str, former: "Aggregate | None", **fields: Any) -> Self:
         """Begin a stream, or a new incarnation after a deletion."""
         event = created(
-            originator_topic=cls.TOPIC,  # type: ignore[attr-defined]
+            originator_topic=cls.TOPIC,
             originator_id=stream,
             originator_version=1 if former is None else former.version + 1,
             **fields,

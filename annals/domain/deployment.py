@@ -5,7 +5,7 @@ One file because an aggregate and its events belong together.
 
 from typing import Any, ClassVar, Literal
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 from annals.domain.errors import BuildAlreadyCompleted, BuildNotReady, DeploymentNotFound
 from annals.domain.origin import UPLOADED, Origin, Remote
 from annals.domain.ports import Artefact, BuildReason
@@ -17,6 +17,7 @@ OPEN: frozenset[str] = frozenset({"waiting", "processing", "building"})
 
 class Deployment(Aggregate):
     TOPIC: ClassVar[str] = "deployment"
+    MISSING = DeploymentNotFound
 
     class Event(AggregateEvent, frozen=True):
         pass
@@ -177,18 +178,6 @@ class Deployment(Aggregate):
         self.queued = False
         self.worker = ""
         self.epoch = 0
-
-    @staticmethod
-    def stream(project_id: str, deployment_id: str) -> str:
-        return f"deployment:{project_id}:{deployment_id}"
-
-    @classmethod
-    def key(cls, project_id: str, deployment_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, deployment_id), DeploymentNotFound)
-
-    @classmethod
-    def absent(cls, project_id: str, deployment_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, deployment_id), None)
 
     @classmethod
     def begin(

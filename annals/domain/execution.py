@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 from annals.domain.errors import (
     DeadLetterNotFound,
     ExecutionAlreadyEnded,
@@ -105,6 +105,7 @@ class FailedAttempt(AggregateEvent, frozen=True):
 
 class Execution(Aggregate):
     TOPIC: ClassVar[str] = "execution"
+    MISSING = ExecutionNotFound
 
     class Event(AggregateEvent, frozen=True):
         pass
@@ -277,18 +278,6 @@ class Execution(Aggregate):
         self.dead = False
         self.cut = 0
         self.status: Status = "processing" if epoch else ("scheduled" if scheduled_at else "waiting")
-
-    @staticmethod
-    def stream(project_id: str, execution_id: str) -> str:
-        return f"execution:{project_id}:{execution_id}"
-
-    @classmethod
-    def key(cls, project_id: str, execution_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, execution_id), ExecutionNotFound)
-
-    @classmethod
-    def absent(cls, project_id: str, execution_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, execution_id), None)
 
     @classmethod
     def request_run(

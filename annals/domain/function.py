@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import AggregateEvent, CreatedEvent, Key
+from annals.domain.base import AggregateEvent, CreatedEvent
 from annals.domain.errors import ArgumentInvalid, FunctionAlreadyExists, FunctionNotFound
 from annals.domain.policy import Policy
 from annals.domain.variables import Variable, VariableOwner
@@ -55,6 +55,7 @@ _KEPT_IF_NOT_SENT = (
 
 class Function(VariableOwner):
     TOPIC: ClassVar[str] = "function"
+    MISSING = FunctionNotFound
     SNAPSHOT_EVERY = 100
 
     class Event(AggregateEvent, frozen=True):
@@ -154,18 +155,6 @@ class Function(VariableOwner):
         self.deployment_created_at: datetime | None = None
         self.live = True
         self.policy = Policy()
-
-    @staticmethod
-    def stream(project_id: str, function_id: str) -> str:
-        return f"function:{project_id}:{function_id}"
-
-    @classmethod
-    def key(cls, project_id: str, function_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, function_id), FunctionNotFound)
-
-    @classmethod
-    def absent(cls, project_id: str, function_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, function_id), None)
 
     @classmethod
     def create(

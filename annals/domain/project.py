@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import AggregateEvent, CreatedEvent, Key
+from annals.domain.base import AggregateEvent, CreatedEvent
 from annals.domain.errors import (
     InstallationAlreadyExists,
     InstallationNotFound,
@@ -65,6 +65,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Project(VariableOwner):
     TOPIC: ClassVar[str] = "project"
+    MISSING = ProjectNotFound
 
     class Event(AggregateEvent, frozen=True):
         pass
@@ -178,18 +179,6 @@ class Project(VariableOwner):
         self.platforms: dict[str, Platform] = {}
         self.variables: dict[str, Variable] = {}
         self.installations: dict[str, Installation] = {}
-
-    @staticmethod
-    def stream(project_id: str) -> str:
-        return f"project:{project_id}"
-
-    @classmethod
-    def key(cls, project_id: str) -> Key:
-        return Key(cls, cls.stream(project_id), ProjectNotFound)
-
-    @classmethod
-    def absent(cls, project_id: str) -> Key:
-        return Key(cls, cls.stream(project_id), None)
 
     @classmethod
     def create(cls, former: "Project | None", *, project_id: str, name: str) -> "Project":

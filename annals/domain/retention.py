@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 
 SweepReason = Literal["age", "function_deleted"]
 
@@ -31,15 +31,6 @@ class Retention(Aggregate):
 
     def __init__(self, project_id: str) -> None:
         self.project_id = project_id
-
-    @staticmethod
-    def stream(project_id: str) -> str:
-        return f"retention:{project_id}"
-
-    @classmethod
-    def key(cls, project_id: str) -> Key:
-        """Return the key of the stream, which does not exist before the first sweep."""
-        return Key(cls, cls.stream(project_id), None)
 
     @classmethod
     def of(cls, former: "Retention | None", project_id: str) -> "Retention":

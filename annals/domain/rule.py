@@ -2,12 +2,13 @@
 
 from typing import ClassVar
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 from annals.domain.errors import RuleAlreadyExists, RuleNotFound
 
 
 class Rule(Aggregate):
     TOPIC: ClassVar[str] = "rule"
+    MISSING = RuleNotFound
 
     class Event(AggregateEvent, frozen=True):
         pass
@@ -42,24 +43,16 @@ class Rule(Aggregate):
         self.function_incarnation = function_incarnation
         self.branch = branch
 
-    @staticmethod
-    def stream(project_id: str, rule_id: str) -> str:
-        return f"rule:{project_id}:{rule_id}"
-
     @classmethod
-    def key(cls, project_id: str, rule_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, rule_id), RuleNotFound)
+    def create(cls, former: "Rule | None", *, project_id: str, rule_id: str, **fields: object) -> "Rule":
+        """Create a rule; `fields` are the other fields of Created.
 
-    @classmethod
-    def absent(cls, project_id: str, rule_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, rule_id), None)
-
-    @classmethod
-    def create(cls, former: "Rule | None", **fields: object) -> "Rule":
+        A constraint of the read model keeps the domain unique in all projects.
+        """
         if former is not None and not former.deleted:
             raise RuleAlreadyExists
-        stream = cls.stream(str(fields["project_id"]), str(fields["rule_id"]))
-        return cls.start(cls.Created, stream, former, **fields)
+        stream = cls.stream(project_id, rule_id)
+        return cls.start(cls.Created, stream, former, project_id=project_id, rule_id=rule_id, **fields)
 
     def delete(self) -> None:
         self.trigger_event(self.Deleted)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 from annals.domain.errors import (
     MembershipAlreadyConfirmed,
     MembershipNotFound,
@@ -28,6 +28,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
 
 class Team(Aggregate):
     TOPIC: ClassVar[str] = "team"
+    MISSING = TeamNotFound
     SNAPSHOT_EVERY = 100
 
     class Event(AggregateEvent, frozen=True):
@@ -92,18 +93,6 @@ class Team(Aggregate):
         self.team_id = team_id
         self.name = name
         self.memberships: dict[str, Membership] = {}
-
-    @staticmethod
-    def stream(project_id: str, team_id: str) -> str:
-        return f"team:{project_id}:{team_id}"
-
-    @classmethod
-    def key(cls, project_id: str, team_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, team_id), TeamNotFound)
-
-    @classmethod
-    def absent(cls, project_id: str, team_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, team_id), None)
 
     @classmethod
     def create(cls, former: "Team | None", *, project_id: str, team_id: str, name: str) -> "Team":

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, Key
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 from annals.domain.errors import SessionNotFound, UserAlreadyExists, UserNotFound
 
 Provider = Literal["email", "server"]
@@ -28,6 +28,7 @@ class User(Aggregate):
     """A user; `sealed_password` is an encrypted argon2 hash, empty without a password."""
 
     TOPIC: ClassVar[str] = "user"
+    MISSING = UserNotFound
     SNAPSHOT_EVERY = 100
 
     class Event(AggregateEvent, frozen=True):
@@ -145,43 +146,13 @@ class User(Aggregate):
         self.labels: list[str] = []
         self.sessions: dict[str, Session] = {}
 
-    @staticmethod
-    def stream(project_id: str, user_id: str) -> str:
-        return f"user:{project_id}:{user_id}"
-
     @classmethod
-    def key(cls, project_id: str, user_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, user_id), UserNotFound)
-
-    @classmethod
-    def absent(cls, project_id: str, user_id: str) -> Key:
-        return Key(cls, cls.stream(project_id, user_id), None)
-
-    @classmethod
-    def create(
-        cls,
-        former: "User | None",
-        *,
-        project_id: str,
-        user_id: str,
-        name: str = "",
-        email: str = "",
-        phone: str = "",
-        sealed_password: str = "",
-    ) -> "User":
+    def create(cls, former: "User | None", *, project_id: str, user_id: str, **fields: str) -> "User":
+        """Create a user; `fields` are the other fields of Created."""
         if former is not None and not former.deleted:
             raise UserAlreadyExists
-        return cls.start(
-            cls.Created,
-            cls.stream(project_id, user_id),
-            former,
-            project_id=project_id,
-            user_id=user_id,
-            name=name,
-            email=email,
-            phone=phone,
-            sealed_password=sealed_password,
-        )
+        stream = cls.stream(project_id, user_id)
+        return cls.start(cls.Created, stream, former, project_id=project_id, user_id=user_id, **fields)
 
     def change_name(self, name: str) -> None:
         if name != self.name:

@@ -31,7 +31,9 @@ from annals.store.secrets.vault import key_of
 
 __all__ = ["EventLog", "Key", "Meta", "Recorded", "SyncLog"]
 
-Command = Callable[..., Sequence[Aggregate]]
+Command = Callable[..., Sequence[Aggregate] | Aggregate | bool | None]
+"""A method of an aggregate, or a function of several: it returns the aggregates to record if others than it was given."""
+
 Inline = Callable[[Any], Sequence[Statement]]
 """A pure function that returns the statements of an event's inline read models."""
 
@@ -178,7 +180,7 @@ class EventLog:
                     await asyncio.sleep(random.uniform(0, 0.002 * attempt))  # noqa: S311 - no secret
                 assumed_absent = not attempt and not dry_run and all(key.missing is None for key in keys)
                 loaded = [None] * len(keys) if assumed_absent else await self._load(keys)
-                aggregates = command(*loaded, **arguments)
+                aggregates = _decided(command(*loaded, **arguments), loaded)
                 if prepared is None:  # once, and only after the command accepted
                     prepared = () if dry_run else await self.contents.prepare(contents)
                 try:
@@ -315,6 +317,15 @@ class EventLog:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _decided(result: Sequence[Aggregate] | Aggregate | bool | None, loaded: Sequence[Aggregate | None]) -> Sequence[Aggregate]:
+    """Return the aggregates that a command returned, else the loaded ones: a method may return whether it applied."""
+    if isinstance(result, Aggregate):
+        return [result]
+    if result is None or isinstance(result, bool):
+        return [aggregate for aggregate in loaded if aggregate is not None]
+    return result
 
 
 def _unchanged(read: Sequence[Aggregate | None], changed: Mapping[str, int]) -> list[Statement]:
