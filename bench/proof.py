@@ -15,7 +15,6 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
 from annals.application.event_log import inline
-from annals.domain.commands import executions
 from annals.domain.execution import CallRequest, Execution, Header, RunRecord
 from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
@@ -153,7 +152,7 @@ async def _execute(log: EventLog, number: int) -> None:
     meta = Meta(actor=f"key:{'a1' * 10}", request=request, correlation=request, address="203.0.113.7")
     execution_id = generate_id()
     requested = await log.run(
-        executions.request_execution,
+        Execution.request_run,
         Execution.absent("bench", execution_id),
         meta=meta,
         project_id="bench",

@@ -13,7 +13,6 @@ import psycopg
 import uvloop
 from psycopg.conninfo import make_conninfo
 
-from annals.domain.commands import executions, functions
 from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Configuration, Function
 from annals.projections.following import FOLLOWING
@@ -87,7 +86,7 @@ async def _median(count: Count) -> float:
 
 async def _fill(log: EventLog) -> None:
     created = await log.run(
-        functions.create_function,
+        Function.create,
         Function.absent("bench", "f"),
         meta=META,
         project_id="bench",
@@ -107,7 +106,7 @@ async def _fill(log: EventLog) -> None:
 async def _execute(log: EventLog, execution_id: str, incarnation: int) -> None:
     """Record the three events of an asynchronous execution."""
     requested = await log.run(
-        executions.request_execution,
+        Execution.request_run,
         Execution.absent("bench", execution_id),
         meta=META,
         project_id="bench",

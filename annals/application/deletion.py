@@ -10,12 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annals.domain.base import Aggregate, Key
-from annals.domain.commands.deployments import abandon_build
-from annals.domain.commands.executions import abandon_all, abandon_execution
-from annals.domain.commands.functions import delete_functions
-from annals.domain.commands.projects import delete_project
-from annals.domain.commands.teams import delete_teams
-from annals.domain.commands.users import delete_users
+from annals.domain.commands.executions import abandon_all
+from annals.domain.commands.projects import delete_all
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, ExecutionNotFound
 from annals.domain.execution import Execution
@@ -36,12 +32,8 @@ BATCH = 200
 ATTEMPTS = 16
 """How often a deletion is tried while requests keep creating functions, teams or users in the project."""
 
-_CONTAINED: tuple[tuple[str, Any, Any], ...] = (
-    ("some_functions", Function, delete_functions),
-    ("some_teams", Team, delete_teams),
-    ("some_users", User, delete_users),
-)
-"""For each kind: the query that finds some of it, its aggregate, and the command that deletes them."""
+_CONTAINED: dict[str, type[Aggregate]] = {"some_functions": Function, "some_teams": Team, "some_users": User}
+"""The aggregates that a project contains, by the query that finds some of a kind."""
 
 _KINDS: dict[str, type[Aggregate]] = {"execution": Execution, "deployment": Deployment}
 
@@ -62,7 +54,7 @@ async def end_builds(log: EventLog, meta: Meta, *, project_id: str = "", functio
             *(
                 _end(
                     log,
-                    abandon_build,
+                    Deployment.abandon,
                     Key(Deployment, row["stream_id"], DeploymentNotFound),
                     meta,
                     incarnation=row["function_sequence"],
@@ -86,7 +78,7 @@ async def end_executions(log: EventLog, meta: Meta, *, project_id: str, function
             *(
                 _end(
                     log,
-                    abandon_execution,
+                    Execution.abandon,
                     Key(Execution, row["stream_id"], ExecutionNotFound),
                     meta,
                     incarnation=row["function_sequence"],
@@ -125,16 +117,16 @@ async def end_project(log: EventLog, project_id: str, meta: Meta) -> Recorded:
     for _ in range(ATTEMPTS):
         await _delete_contained(log, project_id, meta)
         try:
-            return await log.run(delete_project, Project.key(project_id), meta=meta, requires=[empty])
+            return await log.run(Project.delete, Project.key(project_id), meta=meta, requires=[empty])
         except Conflict:
             continue
     raise Conflict
 
 
 async def _delete_contained(log: EventLog, project_id: str, meta: Meta) -> None:
-    for query, aggregate, command in _CONTAINED:
+    for query, aggregate in _CONTAINED.items():
         while rows := await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": BATCH}):
-            await log.run(command, *[aggregate.key(project_id, row["id"]) for row in rows], meta=meta)
+            await log.run(delete_all, *[aggregate.key(project_id, row["id"]) for row in rows], meta=meta)
     await end_work(log, meta, project_id=project_id)
     await log.database.execute(QUERIES["end_idempotency_keys"], {"project_id": project_id})
 
@@ -143,14 +135,14 @@ async def try_end_project(log: EventLog, project_id: str, meta: Meta) -> list[Re
     """Return what `end_project` would append, append by append, and append nothing. Raises ProjectNotFound."""
     await log.load(Project.key(project_id))
     appends: list[Recorded] = []
-    for query, aggregate, command in _CONTAINED:
+    for query, aggregate in _CONTAINED.items():
         rows = await log.database.rows(QUERIES[query], {"project_id": project_id, "limit": None})
         keys = [aggregate.key(project_id, row["id"]) for row in rows]
         batches = [keys[first : first + BATCH] for first in range(0, len(keys), BATCH)]
-        appends += [await log.run(command, *batch, meta=meta, dry_run=True) for batch in batches]
+        appends += [await log.run(delete_all, *batch, meta=meta, dry_run=True) for batch in batches]
     rows = await log.database.rows(QUERIES["unfinished"], {"project_id": project_id})
     unfinished = [Key(_KINDS[row["kind"]], row["stream_id"], DomainError) for row in rows]
     batches = [unfinished[first : first + BATCH] for first in range(0, len(unfinished), BATCH)]
     appends += [await log.run(abandon_all, *batch, meta=meta, dry_run=True) for batch in batches]
-    appends.append(await log.run(delete_project, Project.key(project_id), meta=meta, dry_run=True))
+    appends.append(await log.run(Project.delete, Project.key(project_id), meta=meta, dry_run=True))
     return appends

@@ -13,7 +13,7 @@ from annals.app.identity.secret_keys import make_key
 from annals.cli.event_log import actor, opened
 from annals.cli.foreground import json_logs, run
 from annals.cli.users import first_admin
-from annals.domain.commands.projects import add_key, create_project
+from annals.domain.commands.projects import create_project
 from annals.domain.decoding import UNREADABLE
 from annals.domain.errors import ProjectNotFound
 from annals.domain.project import Project
@@ -93,7 +93,7 @@ async def _first_key(settings: Settings, event_log: EventLog) -> None:
             create_project, Project.absent(PROJECT), meta=actor(), project_id=PROJECT, name=NAME, keys=[made.key]
         )
     else:
-        await event_log.run(add_key, Project.key(PROJECT), meta=actor(), key=made.key)
+        await event_log.run(Project.add_key, Project.key(PROJECT), meta=actor(), key=made.key)
     log.info("key_made", project=PROJECT, file=str(path))
 
 

@@ -14,7 +14,7 @@ from annals.app.identity.secret_keys import make_key
 from annals.application.deletion import end_project
 from annals.cli.event_log import actor, with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
-from annals.domain.commands.projects import add_key, create_project, revoke_key
+from annals.domain.commands.projects import create_project
 from annals.domain.project import Project
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.errors import MasterKeyWrong
@@ -115,7 +115,7 @@ def create_key(
     made = make_key(name, _known(scopes), _moment(expires))
 
     async def work(log: EventLog) -> None:
-        await log.run(add_key, Project.key(project_id), meta=actor(), key=made.key)
+        await log.run(Project.add_key, Project.key(project_id), meta=actor(), key=made.key)
 
     with_log(of_instance(data), work)
     content = {"id": made.key.key_id, "secret": made.secret}
@@ -147,7 +147,7 @@ def revoke(project_id: str, key_id: str, data: Path | None, as_json: bool) -> No
     """Revoke a key: it is refused from the next request on."""
 
     async def work(log: EventLog) -> None:
-        await log.run(revoke_key, Project.key(project_id), meta=actor(), key_id=key_id)
+        await log.run(Project.revoke_key, Project.key(project_id), meta=actor(), key_id=key_id)
 
     with_log(of_instance(data), work)
     answer({"id": key_id, "revoked": True}, as_json, lambda: f"revoked  {key_id}")

@@ -16,7 +16,7 @@ from annals.app.parameters.identity import Email, Password
 from annals.app.parameters.kinds import ValidationError
 from annals.cli.event_log import actor, with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
-from annals.domain.commands.users import create_user, delete_user
+from annals.domain.commands.projects import delete_user
 from annals.domain.errors import UserAlreadyExists
 from annals.domain.project import CONSOLE
 from annals.domain.team import Team
@@ -95,7 +95,7 @@ async def make_admin(log: EventLog, settings: Settings, *, email: str, password:
     passwords = Passwords(await Vault.of(log.database, settings.master_key))
     sealed = await passwords.seal(CONSOLE, user_id, password)
     await log.run(
-        create_user,
+        User.create,
         User.absent(CONSOLE, user_id),
         meta=actor(),
         project_id=CONSOLE,

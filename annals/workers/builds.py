@@ -18,11 +18,8 @@ from annals.application.executions.context import Environments
 from annals.domain.base import Key
 from annals.domain.commands.deployments import (
     ActiveDeployment,
-    claim_build,
     complete_build,
-    fail_build,
     recover_build,
-    start_build,
 )
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, FunctionNotFound
@@ -232,7 +229,7 @@ class BuildActor:
 
         async def claim() -> Recorded:
             return await self._log.run(
-                claim_build, _key(stream), meta=cause.meta(self._actor), takes=slot, worker=holder
+                Deployment.claim_build, _key(stream), meta=cause.meta(self._actor), takes=slot, worker=holder
             )
 
         claimed = await retry(claim, seconds=_CLAIM_RETRY_SECONDS)
@@ -289,7 +286,7 @@ class BuildActor:
         """Record that the build started, at its first output; kill a build that was canceled or lost meanwhile."""
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
         try:
-            await retry(lambda: self._log.run(start_build, key, meta=meta, epoch=attempt.epoch))
+            await retry(lambda: self._log.run(Deployment.start_build, key, meta=meta, epoch=attempt.epoch))
             deployment = await retry(lambda: self._log.load(key))
             claimed = deployment.epoch == attempt.epoch and deployment.status == "building"
         except (Conflict, DeploymentNotFound):
@@ -322,7 +319,9 @@ class BuildActor:
             return
         recorded_events |= {"reason": outcome.reason or "command_failed", "message": outcome.message}
         key, meta = _key(attempt.stream), attempt.cause.meta(self._actor)
-        recorded = await retry(lambda: self._log.run(fail_build, key, meta=meta, contents=contents, **recorded_events))
+        recorded = await retry(
+            lambda: self._log.run(Deployment.fail_build, key, meta=meta, contents=contents, **recorded_events)
+        )
         _log_refused(attempt, recorded)
 
     async def _succeed(

@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 
 from annals.domain.base import Key
-from annals.domain.commands.deployments import store_fetched
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DomainError
 from annals.domain.origin import Origin
@@ -56,7 +55,9 @@ class SourceFetcher:
             log.info("source_unavailable", deployment=deployment.id, kind=error.kind)
             return BuildOutcome(reason="source_unavailable", message=error.sentence)
         recorded_events: dict[str, Any] = {"epoch": deployment.epoch, "source": source, "origin": origin}
-        recorded = await retry(lambda: self._log.run(store_fetched, _key(deployment), meta=meta, **recorded_events))
+        recorded = await retry(
+            lambda: self._log.run(Deployment.store_fetched, _key(deployment), meta=meta, **recorded_events)
+        )
         (now,) = recorded.aggregates
         if not isinstance(now, Deployment) or now.source is None or now.source.key != source.key:
             await self._blobs.delete(source.key)

@@ -44,7 +44,7 @@ class AttemptActor:
     async def call(self, one: int, other: int, path: str, **recorded_events: Any) -> None:
         """Request a call of a function."""
         await self.run(
-            executions.request_execution,
+            Execution.request_run,
             Execution.absent(self.p, f"e{one}"),
             project_id=self.p,
             function_id=f"f{other}",

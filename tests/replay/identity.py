@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from annals.domain.commands import projects, teams, users
+from annals.domain.commands import projects
 from annals.domain.project import Platform, Project
 from annals.domain.team import Membership, Team
 from annals.domain.user import Session, User
@@ -48,17 +48,17 @@ class IdentityActor:
             "name": f"N{one}",
         }
         key = User.absent(self.p, f"u{one % 4}")
-        await self.run(users.create_user, key, project_id=self.p, user_id=f"u{one % 4}", sealed_password="s", **fields)
+        await self.run(User.create, key, project_id=self.p, user_id=f"u{one % 4}", sealed_password="s", **fields)
 
     async def change_user(self, one: int, other: int, flag: bool) -> None:
         commands: list[tuple[Any, dict[str, Any]]] = [
-            (users.change_name, {"name": f"M{other}"}),
-            (users.change_email, {"email": f"{other}@y.test" if flag else ""}),
-            (users.change_phone, {"phone": f"+1{other}" if flag else ""}),
-            (users.set_password, {"sealed_password": f"s{other}"}),
-            (users.change_status, {"enabled": flag}),
-            (users.change_verification, {"channel": "email" if other else "phone", "verified": flag}),
-            (users.change_labels, {"labels": ["vip", f"l{other}"] if flag else []}),
+            (User.change_name, {"name": f"M{other}"}),
+            (User.change_email, {"email": f"{other}@y.test" if flag else ""}),
+            (User.change_phone, {"phone": f"+1{other}" if flag else ""}),
+            (User.set_password, {"sealed_password": f"s{other}"}),
+            (User.change_status, {"enabled": flag}),
+            (User.change_verification, {"channel": "email" if other else "phone", "verified": flag}),
+            (User.change_labels, {"labels": ["vip", f"l{other}"] if flag else []}),
         ]
         command, arguments = commands[next(self.numbers) % len(commands)]
         await self.run(command, self.user(one), **arguments)
@@ -67,22 +67,22 @@ class IdentityActor:
         session = Session(
             session_id=f"s{other}-{next(self.numbers) % 20}", digest="d", provider="email", expires_at=EXPIRES, ip="::1"
         )
-        await self.run(users.open_session, self.user(one), session=session)
+        await self.run(User.open_session, self.user(one), session=session)
 
     async def close_session(self, one: int, other: int, flag: bool) -> None:
-        await self.run(users.close_session, self.user(one), session_id=f"s{other}-{next(self.numbers) % 20}")
+        await self.run(User.close_session, self.user(one), session_id=f"s{other}-{next(self.numbers) % 20}")
 
     async def close_sessions(self, one: int, other: int, flag: bool) -> None:
-        await self.run(users.close_sessions, self.user(one))
+        await self.run(User.close_sessions, self.user(one))
 
     async def delete_user(self, one: int, other: int, flag: bool) -> None:
         left = [Team.absent(self.p, f"t{number}") for number in range(3 if flag else 1)]
-        await self.run(users.delete_user, self.user(one), *left)
+        await self.run(projects.delete_user, self.user(one), *left)
 
     async def create_team(self, one: int, other: int, flag: bool) -> None:
         owner = Membership(membership_id=f"o{next(self.numbers)}", user_id=f"u{other}", roles=["owner"], confirmed=True)
         await self.run(
-            teams.create_team,
+            projects.create_team,
             Team.absent(self.p, f"t{one % 3}"),
             project_id=self.p,
             team_id=f"t{one % 3}",
@@ -91,43 +91,43 @@ class IdentityActor:
         )
 
     async def rename_team(self, one: int, other: int, flag: bool) -> None:
-        await self.run(teams.rename_team, self.team(one), name=f"R{other}")
+        await self.run(Team.rename, self.team(one), name=f"R{other}")
 
     async def add_member(self, one: int, other: int, flag: bool) -> None:
         member = Membership(membership_id=f"m{one}-{other}", user_id=f"u{other}", roles=["r"], confirmed=flag)
-        await self.run(teams.add_member, self.team(one), self.user(other), membership=member)
+        await self.run(projects.add_member, self.team(one), self.user(other), membership=member)
 
     async def confirm_member(self, one: int, other: int, flag: bool) -> None:
-        await self.run(teams.confirm_member, self.team(one), membership_id=f"m{one}-{other}")
+        await self.run(Team.confirm_member, self.team(one), membership_id=f"m{one}-{other}")
 
     async def change_member(self, one: int, other: int, flag: bool) -> None:
         roles = ["owner", "dev"] if flag else []
-        await self.run(teams.change_member, self.team(one), membership_id=f"m{one}-{other}", roles=roles)
+        await self.run(Team.change_member, self.team(one), membership_id=f"m{one}-{other}", roles=roles)
 
     async def remove_member(self, one: int, other: int, flag: bool) -> None:
-        await self.run(teams.remove_member, self.team(one), membership_id=f"m{one}-{other}")
+        await self.run(Team.remove_member, self.team(one), membership_id=f"m{one}-{other}")
 
     async def delete_team(self, one: int, other: int, flag: bool) -> None:
-        await self.run(teams.delete_team, self.team(one))
+        await self.run(Team.delete, self.team(one))
 
     async def switch_service(self, one: int, other: int, flag: bool) -> None:
         service = ("functions", "rest", "users")[other]
-        await self.run(projects.switch_service, Project.key(self.p), service=service, enabled=flag)
+        await self.run(Project.switch_service, Project.key(self.p), service=service, enabled=flag)
 
     async def add_platform(self, one: int, other: int, flag: bool) -> None:
         platform = Platform(platform_id=f"w{one}", type="web", name="w", hostname=f"h{other}.test")
-        await self.run(projects.add_platform, Project.key(self.p), platform=platform)
+        await self.run(Project.add_platform, Project.key(self.p), platform=platform)
 
     async def remove_platform(self, one: int, other: int, flag: bool) -> None:
-        await self.run(projects.remove_platform, Project.key(self.p), platform_id=f"w{one}")
+        await self.run(Project.remove_platform, Project.key(self.p), platform_id=f"w{one}")
 
     async def add_project_variable(self, one: int, other: int, flag: bool) -> None:
         variable = Variable(variable_id=f"pv{other}", key=f"K{one}", sealed="s", secret=flag)
-        await self.run(projects.add_project_variable, Project.key(self.p), variable=variable)
+        await self.run(Project.add_variable, Project.key(self.p), variable=variable)
 
     async def change_project_variable(self, one: int, other: int, flag: bool) -> None:
         changes: dict[str, Any] = {"key": f"L{one}" if flag else None, "sealed": ("t", "fp"), "secret": True}
-        await self.run(projects.change_project_variable, Project.key(self.p), variable_id=f"pv{other}", **changes)
+        await self.run(Project.change_variable, Project.key(self.p), variable_id=f"pv{other}", **changes)
 
     async def remove_project_variable(self, one: int, other: int, flag: bool) -> None:
-        await self.run(projects.remove_project_variable, Project.key(self.p), variable_id=f"pv{other}")
+        await self.run(Project.remove_variable, Project.key(self.p), variable_id=f"pv{other}")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from annals.domain.commands import deployments, projects
+from annals.domain.commands import deployments
 from annals.domain.deployment import Deployment
 from annals.domain.origin import Origin, Remote
 from annals.domain.project import Installation, Project
@@ -48,14 +48,14 @@ class RepositoryActor:
         origin = Origin(repository_id="7", branch="1.2.0", commit_hash="c" * 40, root_directory="fn" if flag else "")
         source = artefact(f"r{one}", 20 + other)
         await self.run(
-            deployments.store_fetched, Deployment.key(self.p, f"d{one}"), epoch=1, source=source, origin=origin
+            Deployment.store_fetched, Deployment.key(self.p, f"d{one}"), epoch=1, source=source, origin=origin
         )
 
     async def add_installation(self, one: int, other: int, flag: bool) -> None:
         installation = Installation(
             installation_id=f"i{other}", provider="git" if flag else "github", organization="o", url="", sealed="s"
         )
-        await self.run(projects.add_installation, Project.key(self.p), installation=installation)
+        await self.run(Project.add_installation, Project.key(self.p), installation=installation)
 
     async def remove_installation(self, one: int, other: int, flag: bool) -> None:
-        await self.run(projects.remove_installation, Project.key(self.p), installation_id=f"i{other}")
+        await self.run(Project.remove_installation, Project.key(self.p), installation_id=f"i{other}")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from annals.application.event_log import inline
-from annals.domain.commands import deployments, executions, functions, projects
+from annals.domain.commands import deployments, functions, projects
 from annals.domain.commands.executions import sweep_executions
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
@@ -112,16 +112,16 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
         key = Function.absent(self.p, f"f{one % 3}")
         recorded_events = configuration(schedule="* * * * *" if flag else "", timeout=other + 1)
         await self.run(
-            functions.create_function, key, project_id=self.p, function_id=f"f{one % 3}", configuration=recorded_events
+            Function.create, key, project_id=self.p, function_id=f"f{one % 3}", configuration=recorded_events
         )  # fmt: skip
 
     async def update(self, one: int, other: int, flag: bool) -> None:
         recorded_events = configuration(schedule="0 * * * *" if flag else "", entrypoint=f"{other}.js")
-        await self.run(functions.update_function, self.fn(one), configuration=recorded_events)
+        await self.run(Function.update, self.fn(one), configuration=recorded_events)
 
     async def create_rule(self, one: int, other: int, flag: bool) -> None:
         await self.run(
-            functions.create_rule,
+            Rule.create,
             Rule.absent(self.p, f"r{one}"),
             project_id=self.p,
             rule_id=f"r{one}",
@@ -132,21 +132,21 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
         )
 
     async def delete_rule(self, one: int, other: int, flag: bool) -> None:
-        await self.run(functions.delete_rule, Rule.key(self.p, f"r{one}"))
+        await self.run(Rule.delete, Rule.key(self.p, f"r{one}"))
 
     async def add_variable(self, one: int, other: int, flag: bool) -> None:
         variable = Variable(variable_id=f"v{other}", key=f"K{other}", sealed="s", secret=flag)
-        await self.run(functions.add_variable, self.fn(one), variable=variable)
+        await self.run(Function.add_variable, self.fn(one), variable=variable)
 
     async def change_variable(self, one: int, other: int, flag: bool) -> None:
         changes = {"key": f"L{other}" if flag else None, "sealed": ("t", "fp"), "secret": True}
-        await self.run(functions.change_variable, self.fn(one), variable_id=f"v{other}", **changes)
+        await self.run(Function.change_variable, self.fn(one), variable_id=f"v{other}", **changes)
 
     async def remove_variable(self, one: int, other: int, flag: bool) -> None:
-        await self.run(functions.remove_variable, self.fn(one), variable_id=f"v{other}")
+        await self.run(Function.remove_variable, self.fn(one), variable_id=f"v{other}")
 
     async def delete_function(self, one: int, other: int, flag: bool) -> None:
-        await self.run(functions.delete_function, self.fn(one))
+        await self.run(Function.delete, self.fn(one))
 
     async def upload(self, one: int, other: int, flag: bool) -> None:
         await self.run(
@@ -165,10 +165,10 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
         )
 
     async def claim_build(self, one: int, other: int, flag: bool) -> None:
-        await self.run(deployments.claim_build, self.dep(one), worker="w")
+        await self.run(Deployment.claim_build, self.dep(one), worker="w")
 
     async def start_build(self, one: int, other: int, flag: bool) -> None:
-        await self.run(deployments.start_build, self.dep(one), epoch=1 + other)
+        await self.run(Deployment.start_build, self.dep(one), epoch=1 + other)
 
     async def finish_build(self, one: int, other: int, flag: bool) -> None:
         await self.run(
@@ -187,7 +187,7 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
     async def fail_build(self, one: int, other: int, flag: bool) -> None:
         recorded_events = {"specification": "s-2vcpu-2gb", "milliseconds": 10 * other, "logs_size": int(flag)}
         await self.run(
-            deployments.fail_build, self.dep(one), epoch=1, reason="timeout", message="", **recorded_events
+            Deployment.fail_build, self.dep(one), epoch=1, reason="timeout", message="", **recorded_events
         )  # fmt: skip
 
     async def cancel_build(self, one: int, other: int, flag: bool) -> None:
@@ -206,7 +206,7 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
         await self.call(one, other, "/\0", trigger="schedule" if other else "http", worker="w" if flag else "")
 
     async def claim(self, one: int, other: int, flag: bool) -> None:
-        await self.run(executions.claim_execution, self.exe(one), worker="w")
+        await self.run(Execution.claim, self.exe(one), worker="w")
 
     async def complete(self, one: int, other: int, flag: bool) -> None:
         ran = RunRecord(
@@ -248,19 +248,19 @@ class Actor(IdentityActor, RepositoryActor, RevertingActor, AttemptActor):
             )
 
     async def rename(self, one: int, other: int, flag: bool) -> None:
-        await self.run(projects.rename_project, Project.key(self.p), name=f"P{one}")
+        await self.run(Project.rename, Project.key(self.p), name=f"P{one}")
 
     async def add_key(self, one: int, other: int, flag: bool) -> None:
         digest = f"{self.p}-{one}-{next(PROJECTS)}"
         key = ApiKey(key_id=f"k{one}-{other}", name="", digest=digest, scopes=["a", "b"])
-        await self.run(projects.add_key, Project.key(self.p), key=key)
+        await self.run(Project.add_key, Project.key(self.p), key=key)
 
     async def revoke_key(self, one: int, other: int, flag: bool) -> None:
-        await self.run(projects.revoke_key, Project.key(self.p), key_id=f"k{one}-{other}")
+        await self.run(Project.revoke_key, Project.key(self.p), key_id=f"k{one}-{other}")
 
     async def recreate_project(self, one: int, other: int, flag: bool) -> None:
         if one == other == 0 and flag:
-            await self.run(projects.delete_project, Project.key(self.p))
+            await self.run(Project.delete, Project.key(self.p))
         await self.run(projects.create_project, Project.absent(self.p), project_id=self.p, name="New", keys=[])
 
     async def follow(self, one: int, other: int, flag: bool) -> None:

@@ -14,13 +14,10 @@ from annals.app.executions.run import run_now
 from annals.application.deployment_requests import DeploymentOwner
 from annals.domain.base import Key
 from annals.domain.commands.deployments import cancel_build, delete_deployment
-from annals.domain.commands.executions import cancel_execution, delete_execution, request_execution
+from annals.domain.commands.executions import cancel_execution, delete_execution
 from annals.domain.commands.functions import (
     activate_deployment,
     change_policy,
-    create_function,
-    delete_function,
-    update_function,
 )
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError, ExecutionAlreadyExists
@@ -101,12 +98,12 @@ class Client:
             "configuration": configuration(**settings),
         }
         return await self._run(
-            create_function, Function.absent(self._project, function_id), meta=meta, **recorded_events
+            Function.create, Function.absent(self._project, function_id), meta=meta, **recorded_events
         )
 
     async def update_function(self, function_id: str, **settings: Any) -> Recorded:
         key = Function.key(PROJECT, function_id)
-        return await self._run(update_function, key, configuration=configuration(**settings))
+        return await self._run(Function.update, key, configuration=configuration(**settings))
 
     async def change_policy(self, function_id: str, *, attempts: int, concurrency: int) -> Recorded:
         scaling = Scaling(concurrency=concurrency)
@@ -114,7 +111,7 @@ class Client:
         return await self._run(change_policy, Function.key(PROJECT, function_id), policy=policy)
 
     async def delete_function(self, function_id: str) -> Recorded:
-        return await self._run(delete_function, Function.key(PROJECT, function_id))
+        return await self._run(Function.delete, Function.key(PROJECT, function_id))
 
     async def deploy(self, function_id: str, deployment_id: str, *, activate: bool) -> Recorded | None:
         incarnation = self._incarnation(function_id)
@@ -147,7 +144,7 @@ class Client:
             return None
         due = None if after is None else self._world.clocks.here() + timedelta(seconds=after)
         return await self._run(
-            request_execution,
+            Execution.request_run,
             Execution.absent(self._project, execution_id),
             project_id=self._project,
             function_id=function_id,

@@ -6,7 +6,6 @@ from unittest import mock
 
 from annals.app.deployments import uploads
 from annals.app.deployments.ranges import UploadChunk
-from annals.domain.commands.deployments import complete_upload
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DomainError
 from annals.domain.ports import Artefact
@@ -27,7 +26,7 @@ def event_before_its_blob() -> AbstractContextManager[object]:
         blob_key = source_key(call.project_id, upload.deployment_id)
         source = Artefact(key=blob_key, digest=digest(whole), size=len(whole))
         key = Deployment.key(call.project_id, upload.deployment_id)
-        recorded = await call.services.log.run(complete_upload, key, meta=await call.meta(), source=source)
+        recorded = await call.services.log.run(Deployment.store_source, key, meta=await call.meta(), source=source)
         await blobs.put(source.key, whole)
         return uploads._row(call, recorded)
 

@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 from annals.application.event_log import QUERIES as DISCARDS
-from annals.domain.commands.projects import add_project_variable, create_project, delete_project
+from annals.domain.commands.projects import create_project
 from annals.domain.errors import DomainError
 from annals.domain.project import Project
 from annals.domain.variables import Variable
@@ -79,7 +79,7 @@ async def _until_done(parts: Parts, *, delete: bool) -> None:
     for _ in range(_ATTEMPTS):
         try:
             if delete:
-                await parts.log.run(delete_project, Project.key(REUSED), meta=META)
+                await parts.log.run(Project.delete, Project.key(REUSED), meta=META)
             else:
                 await _create(parts)
         except DomainError:  # done already, by an attempt whose answer was lost
@@ -96,7 +96,7 @@ async def _set(parts: Parts, vault: Vault, number: int) -> tuple[int, str] | Non
         try:
             sealed = await vault.seal(REUSED, key.stream, own_id, "a value")
             variable = Variable(variable_id=own_id, key=f"K{number}", sealed=sealed, secret=True)
-            recorded = await parts.log.run(add_project_variable, key, meta=META, variable=variable)
+            recorded = await parts.log.run(Project.add_variable, key, meta=META, variable=variable)
         except DataKeyReplaced:
             vault.forget(REUSED)
         except (DomainError, DataKeyDeleted, StoreUnavailable):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from annals.application.deletion import QUERIES as ENDING
 from annals.application.deletion import end_project
-from annals.domain.commands.projects import add_project_variable, create_project
-from annals.domain.commands.users import create_user
+from annals.domain.commands.projects import create_project
 from annals.domain.errors import DomainError
 from annals.domain.project import Project
 from annals.domain.user import User
@@ -111,7 +110,7 @@ class Tenant:
             "sealed_password": "",
         }
         absent = User.absent(REUSED, own_id)
-        return await parts.log.run(create_user, absent, meta=meta, project_id=REUSED, user_id=own_id, **recorded_events)
+        return await parts.log.run(User.create, absent, meta=meta, project_id=REUSED, user_id=own_id, **recorded_events)
 
     async def _set_variable(self, client: Client) -> None:
         self._number += 1
@@ -120,7 +119,7 @@ class Tenant:
             return
         sealed = await self._vault(parts).seal(REUSED, key.stream, own_id, "a value")
         variable = Variable(variable_id=own_id, key=f"K{self._number}", sealed=sealed, secret=True)
-        recorded = await parts.log.run(add_project_variable, key, meta=meta, variable=variable)
+        recorded = await parts.log.run(Project.add_variable, key, meta=meta, variable=variable)
         self.secrets.append((recorded.position, sealed))
 
     def _vault(self, parts: Parts) -> Vault:

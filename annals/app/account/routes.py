@@ -16,7 +16,6 @@ from annals.app.parameters import UNIQUE, CustomId, Email, Parameters, Password,
 from annals.app.users import queries
 from annals.app.users.routes import TOKEN_SECONDS, Token, TokenOwner, create_user, open_for, token_for
 from annals.app.wire import encode
-from annals.domain.commands.users import close_session, close_sessions
 from annals.domain.errors import UserUnauthorized
 from annals.domain.project import CONSOLE
 from annals.domain.user import User
@@ -82,7 +81,7 @@ class AccountController(operation.ResourceController):
     async def delete_sessions(self, call: Call) -> Answer:
         caller = await _user(call)
         key = User.key(call.realm, caller.user_id)
-        recorded = await call.services.log.run(close_sessions, key, meta=await call.meta())
+        recorded = await call.services.log.run(User.close_sessions, key, meta=await call.meta())
         call.seen(recorded.position)
         return _signed_out(call)
 
@@ -99,7 +98,7 @@ class AccountController(operation.ResourceController):
         caller = await _user(call)
         session_id = _named(call, caller)
         key = User.key(call.realm, caller.user_id)
-        recorded = await call.services.log.run(close_session, key, meta=await call.meta(), session_id=session_id)
+        recorded = await call.services.log.run(User.close_session, key, meta=await call.meta(), session_id=session_id)
         call.seen(recorded.position)
         return _signed_out(call) if session_id == caller.session_id else no_content()
 

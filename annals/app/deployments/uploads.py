@@ -14,7 +14,7 @@ from annals.app.deployments.ranges import UploadChunk
 from annals.app.edge.call import Call
 from annals.app.errors import ContentRangeInvalid, FileTooLarge, FileTooLargeFormerly
 from annals.application.deployment_requests import DeploymentOwner
-from annals.domain.commands.deployments import begin_upload, complete_upload, create_deployment
+from annals.domain.commands.deployments import create_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound, DomainError, FunctionNotFound, RateLimited
 from annals.domain.ports import Artefact
@@ -136,7 +136,7 @@ async def _begin(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
     row = await queries.find_row(call, upload.deployment_id)
     if row is None:
         recorded = await call.services.log.run(
-            begin_upload,
+            Deployment.begin,
             Deployment.absent(call.project_id, upload.deployment_id),
             meta=await call.meta(),
             **upload.recorded_events(call, chunk.size),
@@ -174,7 +174,7 @@ async def _complete(call: Call, upload: Upload, chunk: UploadChunk) -> Row:
         if source.size != chunk.size:
             raise ContentRangeInvalid(_CONTRADICTION)
         recorded = await call.services.log.run(
-            complete_upload,
+            Deployment.store_source,
             Deployment.key(call.project_id, upload.deployment_id),
             meta=await call.meta(),
             source=_artefact(source),

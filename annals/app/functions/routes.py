@@ -43,7 +43,7 @@ from annals.app.queries.page import ListQueries, Page
 from annals.app.services import Services
 from annals.application.deployment_requests import DeploymentOwner, connected, request_fetch
 from annals.domain.catalogue import default_specification
-from annals.domain.commands.functions import activate_deployment, create_function, delete_function, revise_function
+from annals.domain.commands.functions import activate_deployment, revise_function
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound, FunctionRuntimeUnsupported
 from annals.domain.event_names import is_emitted
@@ -207,7 +207,7 @@ class FunctionController(operation.ResourceController):
             await require_installation(call, values["installationId"])
         function_id = call.new_id() if values["functionId"] == UNIQUE else values["functionId"]
         recorded = await services.log.run(
-            create_function,
+            Function.create,
             Function.absent(call.project_id, function_id),
             meta=await call.meta(),
             project_id=call.project_id,
@@ -244,7 +244,7 @@ class FunctionController(operation.ResourceController):
     async def delete(self, call: Call) -> Answer:
         key = Function.key(call.project_id, call.values["functionId"])
         unfinished = await queries.unfinished_uploads(call, call.values["functionId"])
-        recorded = await call.services.log.run(delete_function, key, meta=await call.meta())
+        recorded = await call.services.log.run(Function.delete, key, meta=await call.meta())
         call.seen(recorded.position)
         for deployment_id in unfinished:
             await call.services.blobs.discard(deployment_prefix(UPLOADS, call.project_id, deployment_id))

@@ -15,7 +15,6 @@ from annals.app.installations import queries
 from annals.app.installations.queries import LIST as SCHEMA
 from annals.app.parameters import UNIQUE, Boolean, CustomId, OneOf, Parameters, Text, Uid, optional, required
 from annals.app.queries.page import ListQueries, Page
-from annals.domain.commands.projects import add_installation, remove_installation
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.project import Installation, Project
 from annals.vcs.errors import RepositoryError
@@ -78,7 +77,7 @@ class InstallationController(operation.ResourceController):
             msgspec.json.encode(credentials).decode(),
         )
         recorded = await call.services.log.run(
-            add_installation,
+            Project.add_installation,
             Project.key(call.project_id),
             meta=await call.meta(),
             installation=Installation(
@@ -100,7 +99,7 @@ class InstallationController(operation.ResourceController):
     async def delete(self, call: Call) -> Answer:
         """Functions that are connected through it stay so, and can be fetched no longer."""
         recorded = await call.services.log.run(
-            remove_installation,
+            Project.remove_installation,
             Project.key(call.project_id),
             meta=await call.meta(),
             installation_id=call.values["installationId"],

@@ -114,7 +114,7 @@ class ProjectController(operation.ResourceController):
 
     @operation.patch("/{projectId:str}", scopes=PROJECTS_WRITE, parameters=ONE.but(name=required(Text(128))))
     async def rename(self, call: Call) -> Answer:
-        await _run(call, projects.rename_project, Project.key(_project(call)), name=call.values["name"])
+        await _run(call, Project.rename, Project.key(_project(call)), name=call.values["name"])
         return await _read(call)
 
     @operation.delete("/{projectId:str}", scopes=PROJECTS_WRITE, parameters=ONE)
@@ -150,7 +150,7 @@ class ProjectController(operation.ResourceController):
     async def create_key(self, call: Call) -> Answer:
         values = call.values
         made = make_key(values["name"], values["scopes"], values["expire"])
-        recorded = await _run(call, projects.add_key, Project.key(_project(call)), key=made.key)
+        recorded = await _run(call, Project.add_key, Project.key(_project(call)), key=made.key)
         return json_answer(present_key(recorded.rows["keys"][0], made.secret), status=201)
 
     @operation.get("/{projectId:str}/keys/{keyId:str}", scopes=PROJECTS_READ, parameters=_A_KEY)
@@ -159,7 +159,7 @@ class ProjectController(operation.ResourceController):
 
     @operation.delete("/{projectId:str}/keys/{keyId:str}", scopes=PROJECTS_WRITE, parameters=_A_KEY)
     async def delete_key(self, call: Call) -> Answer:
-        await _run(call, projects.revoke_key, Project.key(_project(call)), key_id=call.values["keyId"])
+        await _run(call, Project.revoke_key, Project.key(_project(call)), key_id=call.values["keyId"])
         return no_content()
 
     @operation.get("/{projectId:str}/platforms", scopes=PROJECTS_READ, parameters=ONE)
@@ -226,7 +226,7 @@ async def _read(call: Call) -> Answer:
 
 
 async def _switch(call: Call, service: str, *, enabled: bool) -> Answer:
-    await _run(call, projects.switch_service, Project.key(_project(call)), service=service, enabled=enabled)
+    await _run(call, Project.switch_service, Project.key(_project(call)), service=service, enabled=enabled)
     return await _read(call)
 
 
@@ -244,7 +244,7 @@ async def _create_platform(call: Call) -> Answer:
         key=values.get("key", ""),
         store=values.get("store", ""),
     )
-    recorded = await _run(call, projects.add_platform, Project.key(_project(call)), platform=platform)
+    recorded = await _run(call, Project.add_platform, Project.key(_project(call)), platform=platform)
     return json_answer(present_platform(recorded.rows["platforms"][0]), status=201)
 
 
@@ -254,7 +254,7 @@ async def _read_platform(call: Call) -> Answer:
 
 async def _delete_platform(call: Call) -> Answer:
     key = Project.key(_project(call))
-    await _run(call, projects.remove_platform, key, platform_id=call.values["platformId"])
+    await _run(call, Project.remove_platform, key, platform_id=call.values["platformId"])
     return no_content()
 
 

@@ -24,7 +24,6 @@ from annals.app.queries.schema import Attribute, schema, text
 from annals.app.queries.statements import Sql, listing, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined, wire_date
-from annals.domain.commands.functions import create_rule, delete_rule
 from annals.domain.errors import ArgumentInvalid, RuleNotFound, RuleVerificationFailed
 from annals.domain.rule import Rule
 from annals.store.ids import generate_id
@@ -150,7 +149,7 @@ class RuleController(operation.ResourceController):
         await require_proof(call, domain)
         rule_id = generate_id()
         recorded = await call.services.log.run(
-            create_rule,
+            Rule.create,
             Rule.absent(call.project_id, rule_id),
             meta=await call.meta(),
             project_id=call.project_id,
@@ -171,7 +170,7 @@ class RuleController(operation.ResourceController):
     async def delete(self, call: Call) -> Answer:
         rule_id = call.values["ruleId"]
         _, meta = await asyncio.gather(read_rule(call, rule_id), call.meta())  # it went with its function, maybe
-        recorded = await call.services.log.run(delete_rule, Rule.key(call.project_id, rule_id), meta=meta)
+        recorded = await call.services.log.run(Rule.delete, Rule.key(call.project_id, rule_id), meta=meta)
         call.seen(recorded.position)
         return no_content()
 

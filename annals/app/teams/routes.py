@@ -26,7 +26,7 @@ from annals.app.queries.page import ListQueries, Page
 from annals.app.teams import queries
 from annals.app.wire import encode
 from annals.domain.base import Key
-from annals.domain.commands import teams
+from annals.domain.commands import projects
 from annals.domain.errors import ArgumentInvalid, UserNotFound, UserUnauthorized
 from annals.domain.team import OWNER, Membership, Team
 from annals.domain.user import User
@@ -81,7 +81,7 @@ class TeamController(operation.ResourceController):
             roles = list(dict.fromkeys([*values["roles"], OWNER]))
             owner = Membership(membership_id=generate_id(), user_id=caller.user_id, roles=roles, confirmed=True)
         recorded = await call.services.log.run(
-            teams.create_team,
+            projects.create_team,
             Team.absent(call.realm, team_id),
             meta=await call.meta(),
             project_id=call.realm,
@@ -97,14 +97,14 @@ class TeamController(operation.ResourceController):
     async def rename(self, call: Call) -> Answer:
         team_id = call.values["teamId"]
         await _require_owner(call, team_id)
-        await _run(call, teams.rename_team, Team.key(call.realm, team_id), name=call.values["name"])
+        await _run(call, Team.rename, Team.key(call.realm, team_id), name=call.values["name"])
         return raw_json_answer(await queries.read_team(call, team_id))
 
     @operation.delete("/{teamId:str}", scopes=TEAMS_WRITE, parameters=ONE)
     async def delete(self, call: Call) -> Answer:
         team_id = call.values["teamId"]
         await _require_owner(call, team_id)
-        await _run(call, teams.delete_team, Team.key(call.realm, team_id))
+        await _run(call, Team.delete, Team.key(call.realm, team_id))
         return no_content()
 
     @operation.get("/{teamId:str}/memberships", scopes=TEAMS_READ, parameters=MEMBERS)
@@ -129,7 +129,7 @@ class TeamController(operation.ResourceController):
             confirmed=(await call.caller()).privileged,
         )
         keys = Team.key(call.realm, team_id), User.key(call.realm, user_id)
-        await _run(call, teams.add_member, *keys, membership=member)
+        await _run(call, projects.add_member, *keys, membership=member)
         by_email = not values["userId"] and bool(values["email"])
         return raw_json_answer(
             await queries.read_membership(call, team_id, membership_id, by_email=by_email), status=201
@@ -147,7 +147,7 @@ class TeamController(operation.ResourceController):
         team_id, membership_id = call.values["teamId"], call.values["membershipId"]
         await _require_owner(call, team_id)
         key = Team.key(call.realm, team_id)
-        await _run(call, teams.change_member, key, membership_id=membership_id, roles=call.values["roles"])
+        await _run(call, Team.change_member, key, membership_id=membership_id, roles=call.values["roles"])
         return raw_json_answer(await queries.read_membership(call, team_id, membership_id))
 
     @operation.patch("/{teamId:str}/memberships/{membershipId:str}/status", scopes=TEAMS_WRITE, parameters=MEMBER)
@@ -157,7 +157,7 @@ class TeamController(operation.ResourceController):
         row = await queries.find_membership(call, team_id, membership_id)
         if row["user_id"] != (await call.caller()).user_id:
             raise UserUnauthorized("An invitation is accepted by the user who was invited.")
-        await _run(call, teams.confirm_member, Team.key(call.realm, team_id), membership_id=membership_id)
+        await _run(call, Team.confirm_member, Team.key(call.realm, team_id), membership_id=membership_id)
         row = await queries.find_membership(call, team_id, membership_id)
         return raw_json_answer(queries.present(row, await call.caller()))
 
@@ -168,7 +168,7 @@ class TeamController(operation.ResourceController):
         row = await queries.find_membership(call, team_id, membership_id)
         if row["user_id"] != (await call.caller()).user_id:
             await _require_owner(call, team_id)
-        await _run(call, teams.remove_member, Team.key(call.realm, team_id), membership_id=membership_id)
+        await _run(call, Team.remove_member, Team.key(call.realm, team_id), membership_id=membership_id)
         return no_content()
 
 

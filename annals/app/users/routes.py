@@ -35,7 +35,7 @@ from annals.app.parameters import (
 from annals.app.queries.page import ListQueries, Page
 from annals.app.users import queries
 from annals.app.wire import encode
-from annals.domain.commands import users
+from annals.domain.commands import projects
 from annals.domain.errors import SessionNotFound
 from annals.domain.project import CONSOLE
 from annals.domain.team import Team
@@ -99,21 +99,21 @@ class UserController(operation.ResourceController):
         rows = await call.services.database.rows(queries.QUERIES["teams_of_user"], where)
         teams = [Team.absent(call.project_id, row["team_id"]) for row in rows]
         key = User.key(call.project_id, user_id)
-        recorded = await call.services.log.run(users.delete_user, key, *teams, meta=await call.meta())
+        recorded = await call.services.log.run(projects.delete_user, key, *teams, meta=await call.meta())
         call.seen(recorded.position)
         return no_content()
 
     @operation.patch("/{userId:str}/name", scopes=USERS_WRITE, parameters=ONE.but(name=required(Text(128, 0))))
     async def change_name(self, call: Call) -> Answer:
-        return await _change(call, users.change_name, name=call.values["name"])
+        return await _change(call, User.change_name, name=call.values["name"])
 
     @operation.patch("/{userId:str}/email", scopes=USERS_WRITE, parameters=ONE.but(email=required(Emptiable(Email()))))
     async def change_email(self, call: Call) -> Answer:
-        return await _change(call, users.change_email, email=call.values["email"])
+        return await _change(call, User.change_email, email=call.values["email"])
 
     @operation.patch("/{userId:str}/phone", scopes=USERS_WRITE, parameters=ONE.but(number=required(Emptiable(Phone()))))
     async def change_phone(self, call: Call) -> Answer:
-        return await _change(call, users.change_phone, phone=call.values["number"])
+        return await _change(call, User.change_phone, phone=call.values["number"])
 
     @operation.patch(
         "/{userId:str}/password", scopes=USERS_WRITE, parameters=ONE.but(password=required(Password(LEAST, MOST)))
@@ -123,19 +123,19 @@ class UserController(operation.ResourceController):
         key = User.key(call.project_id, user_id)
         await call.services.log.load(key)  # no hash is computed for a missing user
         sealed = await call.services.passwords.seal(call.project_id, user_id, call.values["password"])
-        recorded = await call.services.log.run(users.set_password, key, meta=await call.meta(), sealed_password=sealed)
+        recorded = await call.services.log.run(User.set_password, key, meta=await call.meta(), sealed_password=sealed)
         return raw_json_answer(await queries.present_recorded(call, user_id, recorded))
 
     @operation.patch("/{userId:str}/status", scopes=USERS_WRITE, parameters=ONE.but(status=required(Boolean())))
     async def change_status(self, call: Call) -> Answer:
-        return await _change(call, users.change_status, enabled=call.values["status"])
+        return await _change(call, User.change_status, enabled=call.values["status"])
 
     @operation.patch(
         "/{userId:str}/verification", scopes=USERS_WRITE, parameters=ONE.but(emailVerification=required(Boolean()))
     )
     async def change_email_verification(self, call: Call) -> Answer:
         verified = call.values["emailVerification"]
-        return await _change(call, users.change_verification, channel="email", verified=verified)
+        return await _change(call, User.change_verification, channel="email", verified=verified)
 
     @operation.patch(
         "/{userId:str}/verification/phone",
@@ -144,13 +144,13 @@ class UserController(operation.ResourceController):
     )
     async def change_phone_verification(self, call: Call) -> Answer:
         verified = call.values["phoneVerification"]
-        return await _change(call, users.change_verification, channel="phone", verified=verified)
+        return await _change(call, User.change_verification, channel="phone", verified=verified)
 
     @operation.put(
         "/{userId:str}/labels", scopes=USERS_WRITE, parameters=ONE.but(labels=required(ArrayList(Label(), 1000)))
     )
     async def change_labels(self, call: Call) -> Answer:
-        return await _change(call, users.change_labels, labels=call.values["labels"])
+        return await _change(call, User.change_labels, labels=call.values["labels"])
 
     @operation.get(
         "/{userId:str}/sessions", scopes=USERS_READ, parameters=ONE.but(total=optional(Boolean(loose=True), True))
@@ -169,7 +169,7 @@ class UserController(operation.ResourceController):
     @operation.delete("/{userId:str}/sessions", scopes=USERS_WRITE, parameters=ONE)
     async def delete_sessions(self, call: Call) -> Answer:
         key = User.key(call.project_id, call.values["userId"])
-        recorded = await call.services.log.run(users.close_sessions, key, meta=await call.meta())
+        recorded = await call.services.log.run(User.close_sessions, key, meta=await call.meta())
         call.seen(recorded.position)
         return no_content()
 
@@ -177,7 +177,7 @@ class UserController(operation.ResourceController):
     async def delete_session(self, call: Call) -> Answer:
         key = User.key(call.project_id, call.values["userId"])
         recorded = await call.services.log.run(
-            users.close_session, key, meta=await call.meta(), session_id=call.values["sessionId"]
+            User.close_session, key, meta=await call.meta(), session_id=call.values["sessionId"]
         )
         call.seen(recorded.position)
         return no_content()
@@ -205,7 +205,7 @@ async def create_user(call: Call, user_id: str, *, with_hash: bool) -> bytes:
     values, password = call.values, call.values["password"]
     sealed = await call.services.passwords.seal(call.realm, user_id, password) if password else ""
     recorded = await call.services.log.run(
-        users.create_user,
+        User.create,
         User.absent(call.realm, user_id),
         meta=await call.meta(),
         project_id=call.realm,
@@ -246,7 +246,7 @@ async def open_for(call: Call, user_id: str, provider: Provider) -> Opened:
     meta = await call.meta()
     if provider == "email":  # the password identified the user
         meta = msgspec.structs.replace(meta, actor=f"{'admin' if call.realm == CONSOLE else 'user'}:{user_id}")
-    recorded = await call.services.log.run(users.open_session, key, meta=meta, session=session)
+    recorded = await call.services.log.run(User.open_session, key, meta=meta, session=session)
     call.seen(recorded.position)
     return Opened(recorded.rows["sessions"][0], presented.as_text(user_id, secret))
 

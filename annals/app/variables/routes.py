@@ -24,7 +24,6 @@ from annals.app.parameters import (
 from annals.app.queries.page import ListQueries, Page
 from annals.app.variables import queries
 from annals.domain.base import Key
-from annals.domain.commands import functions, projects
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.function import Function
 from annals.domain.project import Project
@@ -84,7 +83,7 @@ class VariableController(operation.ResourceController):
         creates=Creation(get, "variableId"),
     )
     async def create(self, call: Call) -> Answer:
-        return await _add(call, functions.add_variable)
+        return await _add(call, Function.add_variable)
 
     @operation.put(
         "/{variableId:str}",
@@ -94,11 +93,11 @@ class VariableController(operation.ResourceController):
         code_scopes=require_of_function,
     )
     async def update(self, call: Call) -> Answer:
-        return await _change(call, functions.change_variable)
+        return await _change(call, Function.change_variable)
 
     @operation.delete("/{variableId:str}", scopes=FUNCTIONS_WRITE, parameters=ONE)
     async def delete(self, call: Call) -> Answer:
-        return await _remove(call, functions.remove_variable)
+        return await _remove(call, Function.remove_variable)
 
 
 class ProjectVariableController(operation.ResourceController):
@@ -123,7 +122,7 @@ class ProjectVariableController(operation.ResourceController):
         creates=Creation(get, "variableId"),
     )
     async def create(self, call: Call) -> Answer:
-        return await _add(call, projects.add_project_variable)
+        return await _add(call, Project.add_variable)
 
     @operation.put(
         "/{variableId:str}",
@@ -133,11 +132,11 @@ class ProjectVariableController(operation.ResourceController):
         code_scopes=require_of_project,
     )
     async def update(self, call: Call) -> Answer:
-        return await _change(call, projects.change_project_variable)
+        return await _change(call, Project.change_variable)
 
     @operation.delete("/{variableId:str}", scopes=PROJECT_WRITE, parameters=PROJECT_ONE)
     async def delete(self, call: Call) -> Answer:
-        return await _remove(call, projects.remove_project_variable)
+        return await _remove(call, Project.remove_variable)
 
 
 def _owner(call: Call) -> Key:

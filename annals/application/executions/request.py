@@ -8,7 +8,6 @@ import msgspec
 
 from annals.application.executions.context import Context, Environments
 from annals.application.executions.prepare import deployment_of
-from annals.domain.commands.executions import request_execution
 from annals.domain.errors import Conflict, ExecutionAlreadyExists, FunctionNotFound
 from annals.domain.execution import CallRequest, Execution, Trigger
 from annals.domain.invocation import KEPT_REQUEST_HEADERS, merged_headers, platform_headers, stored_headers
@@ -99,7 +98,7 @@ async def record_triggered(
     policy = policy_from(function["policy"])
     try:
         await log.run(
-            request_execution,
+            Execution.request_run,
             Execution.absent(function["project_id"], execution_id),
             meta=meta,
             contents=contents,

@@ -5,13 +5,8 @@ from typing import Any, NamedTuple
 from annals.domain.base import Aggregate
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
-from annals.domain.origin import Origin, Remote
-from annals.domain.ports import Artefact, BuildReason
-
-
-def begin_upload(former: Deployment | None, **fields: Any) -> list[Aggregate]:
-    """Start an upload with its first chunk. If another chunk has started it, return that deployment."""
-    return [Deployment.begin(former, **fields)]
+from annals.domain.origin import Remote
+from annals.domain.ports import Artefact
 
 
 def create_deployment(
@@ -23,12 +18,6 @@ def create_deployment(
     return [deployment]
 
 
-def complete_upload(deployment: Deployment, *, source: Artefact) -> list[Aggregate]:
-    """Record the complete source. Of several concurrent chunks only one records it."""
-    deployment.store_source(source)
-    return [deployment]
-
-
 def request_deployment(former: Deployment | None, *, remote: Remote, **fields: Any) -> list[Aggregate]:
     """Create a deployment whose source a worker fetches. A repeat queues no second fetch."""
     deployment = Deployment.begin(former, remote=remote, size=0, **fields)
@@ -36,20 +25,9 @@ def request_deployment(former: Deployment | None, *, remote: Remote, **fields: A
     return [deployment]
 
 
-def store_fetched(deployment: Deployment, *, epoch: int, source: Artefact, origin: Origin) -> list[Aggregate]:
-    deployment.store_fetched(epoch, source, origin)
-    return [deployment]
-
-
 def cancel_build(deployment: Deployment, *, function_id: str, seconds: int) -> list[Aggregate]:
     deployment.require_function(function_id)
     deployment.cancel_build(seconds)
-    return [deployment]
-
-
-def abandon_build(deployment: Deployment, *, incarnation: int, seconds: int) -> list[Aggregate]:
-    """End an open build of a deleted function."""
-    deployment.abandon(incarnation, seconds)
     return [deployment]
 
 
@@ -66,16 +44,6 @@ def expire_deployment(function: Function, deployment: Deployment) -> list[Aggreg
     if function.deployment_id == deployment.deployment_id:
         return []
     return delete_deployment(function, deployment)
-
-
-def claim_build(deployment: Deployment, *, worker: str) -> list[Aggregate]:
-    deployment.claim_build(worker)
-    return [deployment]
-
-
-def start_build(deployment: Deployment, *, epoch: int) -> list[Aggregate]:
-    deployment.start_build(epoch)
-    return [deployment]
 
 
 class ActiveDeployment(NamedTuple):
@@ -108,13 +76,6 @@ def complete_build(
     if recorded and activate and takes_over:
         function.activate(deployment.deployment_id, deployment.created_on, "built")
     return [deployment, function]
-
-
-def fail_build(
-    deployment: Deployment, *, epoch: int, reason: BuildReason, message: str, **fields: Any
-) -> list[Aggregate]:
-    deployment.fail_build(epoch, reason, message, **fields)
-    return [deployment]
 
 
 def recover_build(deployment: Deployment, *, epoch: int, attempts: int) -> list[Aggregate]:

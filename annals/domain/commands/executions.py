@@ -10,24 +10,9 @@ from annals.domain.ports import UNANSWERED_STATUS
 from annals.domain.retention import Retention, SweepReason
 
 
-def request_execution(former: Execution | None, **fields: Any) -> list[Aggregate]:
-    return [Execution.request_run(former, **fields)]
-
-
-def claim_execution(execution: Execution, *, worker: str) -> list[Aggregate]:
-    execution.claim(worker)
-    return [execution]
-
-
 def cancel_execution(execution: Execution, *, function_id: str, incarnation: int) -> list[Aggregate]:
     execution.require_function(function_id, incarnation)
     execution.cancel()
-    return [execution]
-
-
-def abandon_execution(execution: Execution, *, incarnation: int) -> list[Aggregate]:
-    """End an open execution of a deleted function."""
-    execution.abandon(incarnation)
     return [execution]
 
 

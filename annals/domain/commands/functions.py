@@ -11,22 +11,9 @@ import msgspec
 from annals.domain.base import Aggregate
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict, DeploymentNotFound
-from annals.domain.function import ActivationReason, Configuration, Function, revised
+from annals.domain.function import ActivationReason, Function, revised
 from annals.domain.policy import Policy
 from annals.domain.ports import Artefact
-from annals.domain.rule import Rule
-from annals.domain.variables import Variable
-
-
-def create_function(
-    former: Function | None, *, project_id: str, function_id: str, configuration: Configuration
-) -> list[Aggregate]:
-    return [Function.create(former, project_id=project_id, function_id=function_id, configuration=configuration)]
-
-
-def update_function(function: Function, *, configuration: Configuration) -> list[Aggregate]:
-    function.update(configuration)
-    return [function]
 
 
 def revise_function(function: Function, *, sent: Mapping[str, Any]) -> list[Aggregate]:
@@ -53,17 +40,6 @@ def change_policy(
     return [function]
 
 
-def delete_function(function: Function) -> list[Aggregate]:
-    function.delete()
-    return [function]
-
-
-def delete_functions(*functions: Function) -> list[Aggregate]:
-    for function in functions:
-        function.delete()
-    return list(functions)
-
-
 def activate_deployment(
     function: Function, deployment: Deployment, *, reason: ActivationReason = "requested"
 ) -> list[Aggregate]:
@@ -75,33 +51,6 @@ def activate_deployment(
         reason = "rollback"
     function.activate(deployment.deployment_id, deployment.created_on, reason)
     return [function]
-
-
-def add_variable(function: Function, *, variable: Variable) -> list[Aggregate]:
-    function.add_variable(variable)
-    return [function]
-
-
-def change_variable(
-    function: Function, *, variable_id: str, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
-) -> list[Aggregate]:
-    function.change_variable(variable_id, key=key, sealed=sealed, secret=secret)
-    return [function]
-
-
-def remove_variable(function: Function, *, variable_id: str) -> list[Aggregate]:
-    function.remove_variable(variable_id)
-    return [function]
-
-
-def create_rule(former: Rule | None, **fields: Any) -> list[Aggregate]:
-    """Create a rule. A constraint of the read model keeps the domain unique in all projects."""
-    return [Rule.create(former, **fields)]
-
-
-def delete_rule(rule: Rule) -> list[Aggregate]:
-    rule.delete()
-    return [rule]
 
 
 class Revival(msgspec.Struct, frozen=True, kw_only=True):

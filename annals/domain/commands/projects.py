@@ -1,8 +1,10 @@
-"""Commands on projects: keys, switches, platforms, variables."""
+"""Commands on projects, and on their users and teams."""
 
 from annals.domain.base import Aggregate
-from annals.domain.project import ApiKey, Installation, Platform, Project
-from annals.domain.variables import Variable
+from annals.domain.function import Function
+from annals.domain.project import ApiKey, Project
+from annals.domain.team import Membership, Team
+from annals.domain.user import User
 
 
 def create_project(former: Project | None, *, project_id: str, name: str, keys: list[ApiKey]) -> list[Aggregate]:
@@ -12,63 +14,33 @@ def create_project(former: Project | None, *, project_id: str, name: str, keys: 
     return [project]
 
 
-def rename_project(project: Project, *, name: str) -> list[Aggregate]:
-    project.rename(name)
-    return [project]
-
-
-def delete_project(project: Project) -> list[Aggregate]:
-    project.delete()
-    return [project]
-
-
-def add_key(project: Project, *, key: ApiKey) -> list[Aggregate]:
-    project.add_key(key)
-    return [project]
-
-
-def revoke_key(project: Project, *, key_id: str) -> list[Aggregate]:
-    project.revoke_key(key_id)
-    return [project]
-
-
-def switch_service(project: Project, *, service: str, enabled: bool) -> list[Aggregate]:
-    project.switch_service(service, enabled=enabled)
-    return [project]
-
-
-def add_platform(project: Project, *, platform: Platform) -> list[Aggregate]:
-    project.add_platform(platform)
-    return [project]
-
-
-def remove_platform(project: Project, *, platform_id: str) -> list[Aggregate]:
-    project.remove_platform(platform_id)
-    return [project]
-
-
-def add_project_variable(project: Project, *, variable: Variable) -> list[Aggregate]:
-    project.add_variable(variable)
-    return [project]
-
-
-def change_project_variable(
-    project: Project, *, variable_id: str, key: str | None, sealed: tuple[str, str] | None, secret: bool | None
+def create_team(
+    former: Team | None, *, project_id: str, team_id: str, name: str, owner: Membership | None
 ) -> list[Aggregate]:
-    project.change_variable(variable_id, key=key, sealed=sealed, secret=secret)
-    return [project]
+    """Create a team; the user who creates it is its first member."""
+    team = Team.create(former, project_id=project_id, team_id=team_id, name=name)
+    if owner is not None:
+        team.add_member(owner)
+    return [team]
 
 
-def remove_project_variable(project: Project, *, variable_id: str) -> list[Aggregate]:
-    project.remove_variable(variable_id)
-    return [project]
+def add_member(team: Team, user: User, *, membership: Membership) -> list[Aggregate]:
+    """Add an existing user to a team."""
+    team.add_member(membership)
+    return [team, user]
 
 
-def add_installation(project: Project, *, installation: Installation) -> list[Aggregate]:
-    project.add_installation(installation)
-    return [project]
+def delete_user(user: User, *teams: Team | None) -> list[Aggregate]:
+    """Delete a user and the user's memberships. Teams that were deleted meanwhile are skipped."""
+    left = [team for team in teams if team is not None and not team.deleted]
+    for team in left:
+        team.remove_user(user.user_id)
+    user.delete()
+    return [*left, user]
 
 
-def remove_installation(project: Project, *, installation_id: str) -> list[Aggregate]:
-    project.remove_installation(installation_id)
-    return [project]
+def delete_all(*parts: Function | Team | User) -> list[Aggregate]:
+    """Delete functions, teams or users of a project that is being deleted."""
+    for part in parts:
+        part.delete()
+    return list(parts)

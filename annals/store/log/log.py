@@ -31,8 +31,9 @@ from annals.store.secrets.vault import key_of
 
 __all__ = ["EventLog", "Key", "Meta", "Recorded", "SyncLog"]
 
-Command = Callable[..., Sequence[Aggregate] | Aggregate | bool | None]
-"""A method of an aggregate, or a function of several: it returns the aggregates to record if others than it was given."""
+Decision = Sequence[Aggregate] | Aggregate | bool | None
+Command = Callable[..., Decision]
+"""A method of an aggregate, or a function that returns the aggregates to record."""
 
 Inline = Callable[[Any], Sequence[Statement]]
 """A pure function that returns the statements of an event's inline read models."""
@@ -160,6 +161,8 @@ class EventLog:
         **arguments: Any,
     ) -> Recorded:
         """Load the aggregates of `keys`, call `command(*aggregates, **arguments)` and append all events it decided.
+
+        A command is a method of one aggregate, or a function of `annals.domain.commands` that returns the aggregates.
 
         A decision holds only for the loaded versions: if any loaded stream has moved on, the race is lost, and the
         command runs again. At first a key that may be absent is assumed absent, which saves a read.
@@ -319,8 +322,8 @@ class EventLog:
         task.add_done_callback(self._background.discard)
 
 
-def _decided(result: Sequence[Aggregate] | Aggregate | bool | None, loaded: Sequence[Aggregate | None]) -> Sequence[Aggregate]:
-    """Return the aggregates that a command returned, else the loaded ones: a method may return whether it applied."""
+def _decided(result: Decision, loaded: Sequence[Aggregate | None]) -> Sequence[Aggregate]:
+    """Return the aggregates that a command returned; for a method without such a result, the loaded ones."""
     if isinstance(result, Aggregate):
         return [result]
     if result is None or isinstance(result, bool):

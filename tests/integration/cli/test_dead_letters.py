@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from annals.cli.event_log import opened
 from annals.cli.main import main
-from annals.domain.commands.executions import claim_execution, request_execution
 from annals.domain.execution import CallRequest, Execution
 from annals.domain.policy import Retries
 from annals.settings import Settings
@@ -58,7 +57,7 @@ async def dead(log: EventLog, vault: Vault, history: History, function_id: str, 
     content = await seal_input(vault, P, stream, Input(body=f"for {execution_id}".encode()))
     digest, size = digest_and_size(content)
     await log.run(
-        request_execution,
+        Execution.request_run,
         Execution.absent(P, execution_id),
         meta=META,
         contents=[content],
@@ -73,7 +72,7 @@ async def dead(log: EventLog, vault: Vault, history: History, function_id: str, 
         retries=ONCE_MORE,
     )
     for epoch in (1, 2):
-        await log.run(claim_execution, key, meta=META, worker="w")
+        await log.run(Execution.claim, key, meta=META, worker="w")
         execution: Execution = await log.load(key)
         execution.fail(epoch, "timeout", "Late.", now=datetime.now(UTC), status_code=500)
         await log.record([execution], meta=META)

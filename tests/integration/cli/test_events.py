@@ -16,7 +16,6 @@ from annals.app.history.schemas import EventModel
 from annals.app.wire import fields_of
 from annals.cli.event_log import opened
 from annals.cli.main import main
-from annals.domain.commands.functions import add_variable, change_variable
 from annals.domain.function import Function
 from annals.domain.variables import Variable
 from annals.settings import Settings
@@ -149,10 +148,10 @@ def test_history_shows_values_that_are_not_secret(settings: Settings) -> None:
 
         for name, secret in (("open", False), ("hidden", True)):
             made = await variable(name, "first", secret)
-            await log.run(add_variable, Function.key(P, F), meta=META, variable=made)
+            await log.run(Function.add_variable, Function.key(P, F), meta=META, variable=made)
             again = await variable(name, "second", secret)
             await log.run(
-                change_variable, Function.key(P, F), meta=META, variable_id=name, key=None,
+                Function.change_variable, Function.key(P, F), meta=META, variable_id=name, key=None,
                 sealed=(again.sealed, again.fingerprint), secret=None,
             )  # fmt: skip
 

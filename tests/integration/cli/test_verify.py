@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from annals.cli.event_log import opened
 from annals.cli.main import main
-from annals.domain.commands.teams import create_team, rename_team
+from annals.domain.commands.projects import create_team
 from annals.domain.team import Team
 from annals.settings import Settings
 from annals.store.log import snapshots
@@ -41,7 +41,7 @@ async def team_with_a_snapshot(settings: Settings) -> bytes:
     async with opened(settings) as log:
         await History(log, log.database).project()
         await log.run(create_team, Team.absent(P, "t"), meta=META, project_id=P, team_id="t", name="T", owner=None)
-        await log.run(rename_team, Team.key(P, "t"), meta=META, name="Renamed")
+        await log.run(Team.rename, Team.key(P, "t"), meta=META, name="Renamed")
         team = await log.load(Team.key(P, "t"))
         team.name = "Forged"
         return snapshots.take(team)

@@ -11,7 +11,6 @@ import msgspec
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.cli.users import make_admin
-from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.log.archives import Archives
@@ -188,7 +187,7 @@ class World:
             held.append((f"without {needed}", others, None))
         for name, scopes, expires in (*held, ("expired", list(PROJECT_SCOPES), over)):
             made = ApiKey(key_id=name, name=name, digest=digest(f"standard_{name}"), scopes=scopes, expires_at=expires)
-            await self.services.log.run(add_key, Project.key("p1"), meta=META, key=made)
+            await self.services.log.run(Project.add_key, Project.key("p1"), meta=META, key=made)
             self.callers[f"key {name}"] = self.keys["p1"].with_(x_appwrite_key=f"standard_{name}")
         self.callers["key of another project"] = self.keys["p1"].with_(x_appwrite_key="p2-all")
         self.callers["key"] = self.keys["p1"]

@@ -11,7 +11,6 @@ from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
 from annals.domain.commands.projects import create_project
-from annals.domain.commands.users import create_user, open_session
 from annals.domain.project import CONSOLE, ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.domain.user import Session, User
@@ -124,7 +123,7 @@ async def admin(services: Services, anonymous: Client) -> Client:
     """A signed-in user of the console."""
     recorded_events: dict[str, Any] = {"name": "Ada", "email": "ada@console.test", "phone": "", "sealed_password": ""}
     await services.log.run(
-        create_user, User.absent(CONSOLE, "ada"), meta=given.META, project_id=CONSOLE, user_id="ada", **recorded_events
+        User.create, User.absent(CONSOLE, "ada"), meta=given.META, project_id=CONSOLE, user_id="ada", **recorded_events
     )
     session = Session(
         session_id="s1",
@@ -133,5 +132,5 @@ async def admin(services: Services, anonymous: Client) -> Client:
         expires_at=services.now().replace(year=2099),
         ip="",
     )
-    await services.log.run(open_session, User.key(CONSOLE, "ada"), meta=given.META, session=session)
+    await services.log.run(User.open_session, User.key(CONSOLE, "ada"), meta=given.META, session=session)
     return anonymous.with_(cookie=f"a_session_console={presented.as_text('ada', 'secret')}")

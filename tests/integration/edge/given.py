@@ -4,7 +4,7 @@ import gzip
 from typing import Any
 
 from annals.app.services import Services
-from annals.domain.commands.deployments import claim_build, complete_build, fail_build, start_build
+from annals.domain.commands.deployments import complete_build
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.domain.ports import Artefact
@@ -37,8 +37,8 @@ async def built(
 ) -> None:
     """End the deployment's build. A successful build activates the deployment if that was requested."""
     key = Deployment.key(project_id, deployment_id)
-    await services.log.run(claim_build, key, meta=meta, worker="w1")
-    await services.log.run(start_build, key, meta=meta, epoch=1)
+    await services.log.run(Deployment.claim_build, key, meta=meta, worker="w1")
+    await services.log.run(Deployment.start_build, key, meta=meta, epoch=1)
     recorded_events: dict[str, Any] = {
         "epoch": 1,
         "milliseconds": 1500,
@@ -48,7 +48,7 @@ async def built(
     }
     if not succeeds:
         await services.log.run(
-            fail_build, key, meta=meta, reason="command_failed", message="It failed.", **recorded_events
+            Deployment.fail_build, key, meta=meta, reason="command_failed", message="It failed.", **recorded_events
         )
         return
     blob = await services.blobs.put(f"artefacts/{project_id}/{deployment_id}/1/code.tar.gz", b"built")

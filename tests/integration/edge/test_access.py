@@ -8,7 +8,6 @@ import pytest
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
-from annals.domain.commands.projects import add_key, revoke_key
 from annals.domain.project import ApiKey, Project
 from annals.settings import Settings
 from annals.store.log.log import Meta
@@ -70,7 +69,7 @@ async def test_expired_key_has_an_error_of_its_own(services: Services, plain: Cl
     expired = ApiKey(
         key_id="old", name="old", digest=digest("old"), scopes=["functions.read"], expires_at=services.now()
     )
-    await services.log.run(add_key, Project.key("p1"), meta=Meta(actor="test"), key=expired)
+    await services.log.run(Project.add_key, Project.key("p1"), meta=Meta(actor="test"), key=expired)
 
     assert (await plain.with_(x_appwrite_key="old").get("/v1/functions")).error == (401, "project_key_expired")
 
@@ -81,7 +80,7 @@ async def test_revoked_key_is_refused_at_once_by_every_process(settings: Setting
         other = Client(edge, {"x-appwrite-project": "p1", "x-appwrite-key": "p1-read"})
         assert (await other.get("/v1/functions")).status == 200
 
-        await services.log.run(revoke_key, Project.key("p1"), meta=Meta(actor="test"), key_id="read")
+        await services.log.run(Project.revoke_key, Project.key("p1"), meta=Meta(actor="test"), key_id="read")
 
         assert (await other.get("/v1/functions")).error == (401, "user_unauthorized")
 

@@ -11,7 +11,6 @@ from annals.app.account import sign_in_throttle
 from annals.app.account.sign_in_throttle import Pace
 from annals.app.edge.edge import Edge
 from annals.app.services import Services
-from annals.domain.commands.users import open_session
 from annals.domain.user import Session, User
 from annals.store.log.log import Meta
 from annals.store.secrets.tokens import user_token
@@ -207,7 +206,7 @@ async def test_expired_session_makes_a_guest(plain: Client, services: Services) 
     await user(plain, "ada")
     ada = await signed_in(plain, "ada")
     over = Session(session_id="over", digest="d" * 64, provider="email", expires_at=datetime(2020, 1, 1, tzinfo=UTC))
-    await services.log.run(open_session, User.key("p1", "ada"), meta=Meta(actor="test"), session=over)
+    await services.log.run(User.open_session, User.key("p1", "ada"), meta=Meta(actor="test"), session=over)
 
     token = (await plain.post("/v1/users/ada/jwts", sessionId="over")).error
     assert token == (404, "user_session_not_found")

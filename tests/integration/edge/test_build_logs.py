@@ -6,7 +6,7 @@ import msgspec
 
 from annals.app.edge.edge import Edge
 from annals.app.services import Services
-from annals.domain.commands.deployments import cancel_build, claim_build, start_build
+from annals.domain.commands.deployments import cancel_build
 from annals.domain.deployment import Deployment
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
@@ -18,8 +18,8 @@ async def building(services: Services, client: Client) -> tuple[str, Any]:
     function_id = await given.function(client)
     deployment_id = await given.upload(client, function_id)
     key = Deployment.key("p1", deployment_id)
-    await services.log.run(claim_build, key, meta=given.META, worker="w")
-    await services.log.run(start_build, key, meta=given.META, epoch=1)
+    await services.log.run(Deployment.claim_build, key, meta=given.META, worker="w")
+    await services.log.run(Deployment.start_build, key, meta=given.META, epoch=1)
     return f"/v1/functions/{function_id}/deployments/{deployment_id}/logs", key
 
 

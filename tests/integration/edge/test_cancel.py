@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from annals.app.services import Services
 from annals.app.wire import wire_date
-from annals.domain.commands.executions import claim_execution
 from annals.domain.execution import Execution
 from annals.domain.ports import Outcome
 from tests.integration.edge import given
@@ -45,7 +44,7 @@ async def test_canceled_scheduled_execution_never_runs(services: Services, plain
 async def test_canceled_running_execution_is_killed(services: Services, executor: FakeExecutor, plain: Client) -> None:
     function_id = await given.running_function(services, plain)
     made = (await given.execute(plain, function_id, async_=True)).json["$id"]
-    await services.log.run(claim_execution, Execution.key("p1", made), meta=given.META, worker="w1")
+    await services.log.run(Execution.claim, Execution.key("p1", made), meta=given.META, worker="w1")
 
     reply = await cancel(plain, function_id, made)
 

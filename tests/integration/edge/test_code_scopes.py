@@ -7,7 +7,6 @@ import pytest
 from annals.app.identity.scopes import FUNCTIONS_WRITE
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
-from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
@@ -21,7 +20,7 @@ VALUES = {"name": "fn", "runtime": "node-22", "entrypoint": "index.js"}
 
 async def key_of(services: Services, plain: Client, name: str, scopes: list[str]) -> Client:
     key = ApiKey(key_id=name, name=name, digest=digest(name), scopes=scopes)
-    await services.log.run(add_key, Project.key("p1"), meta=given.META, key=key)
+    await services.log.run(Project.add_key, Project.key("p1"), meta=given.META, key=key)
     return plain.with_(x_appwrite_key=name)
 
 

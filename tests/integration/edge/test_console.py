@@ -6,7 +6,6 @@ import pytest
 
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
-from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
@@ -45,7 +44,7 @@ async def test_ephemeral_key_opens_its_scopes_and_no_others(key: Client) -> None
 async def test_key_only_grants_scopes_that_it_holds(services: Services, plain: Client) -> None:
     scopes = ["keys.write", "users.read"]
     small = ApiKey(key_id="small", name="small", digest=digest("small"), scopes=scopes)
-    await services.log.run(add_key, Project.key("p1"), meta=given.META, key=small)
+    await services.log.run(Project.add_key, Project.key("p1"), meta=given.META, key=small)
     holder = plain.with_(x_appwrite_key="small")
 
     made = await holder.post("/v1/project/keys/ephemeral", scopes=["users.read"], duration=60)

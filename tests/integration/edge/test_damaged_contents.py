@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from annals.app.services import Services
-from annals.domain.commands.deployments import claim_build, fail_build, start_build
 from annals.domain.deployment import Deployment
 from annals.domain.ports import CompleteLog, Outcome
 from annals.store.content.contents import Content, digest
@@ -144,12 +143,12 @@ async def test_damaged_build_log_is_replaced_by_a_sentence(services: Services, p
     function_id = await given.function(plain)
     deployment_id = await given.upload(plain, function_id)
     build = Deployment.key("p1", deployment_id)
-    await services.log.run(claim_build, build, meta=given.META, worker="w1")
-    await services.log.run(start_build, build, meta=given.META, epoch=1)
+    await services.log.run(Deployment.claim_build, build, meta=given.META, worker="w1")
+    await services.log.run(Deployment.start_build, build, meta=given.META, epoch=1)
     recorded_events: dict[str, Any] = {"epoch": 1, "milliseconds": 1, "specification": "s-1vcpu-1gb"}
     text = LOGS.encode()
     await services.log.run(
-        fail_build,
+        Deployment.fail_build,
         build,
         meta=given.META,
         reason="command_failed",

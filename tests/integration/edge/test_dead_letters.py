@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from annals.app.services import Services
-from annals.domain.commands.executions import claim_execution
 from annals.domain.execution import Execution, RunRecord
 from annals.domain.policy import Retries
 from annals.store.content.inputs import open_input
@@ -43,7 +42,7 @@ async def attempt(
 ) -> None:
     """Run the execution once, with a failure."""
     key = Execution.key("p1", execution_id)
-    await services.log.run(claim_execution, key, meta=given.META, worker="w1")
+    await services.log.run(Execution.claim, key, meta=given.META, worker="w1")
     execution: Execution = await services.log.load(key)
     execution.fail(execution.epoch, reason, message, now=datetime.now(UTC), status_code=status, ran=RAN)
     await services.log.record([execution], meta=given.META)
@@ -255,7 +254,7 @@ async def test_waiting_attempt_shows_its_reason_and_queue_position(services: Ser
     assert (answer["reason"], answer["position"]) == ("retry", 0)
     assert answer["until"] > ""
     await plain.json("PUT", f"/v1/functions/{function_id}/policy", {"scaling": {"concurrency": 1}})
-    await services.log.run(claim_execution, Execution.key("p1", ids[1]), meta=given.META, worker="w1")
+    await services.log.run(Execution.claim, Execution.key("p1", ids[1]), meta=given.META, worker="w1")
     assert await waiting(2) == {"reason": "concurrency", "position": 1, "until": None}
 
 

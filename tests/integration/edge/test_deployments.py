@@ -3,7 +3,6 @@
 import pytest
 
 from annals.app.services import Services
-from annals.domain.commands.deployments import claim_build, start_build
 from annals.domain.deployment import Deployment
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
@@ -79,8 +78,8 @@ async def test_canceled_build_stays_canceled(services: Services, executor: FakeE
     function_id, other = await given.function(key), await given.function(key)
     deployment_id = await given.upload(key, function_id)
     stream = Deployment.key("p1", deployment_id)
-    await services.log.run(claim_build, stream, meta=given.META, worker="w")
-    await services.log.run(start_build, stream, meta=given.META, epoch=1)
+    await services.log.run(Deployment.claim_build, stream, meta=given.META, worker="w")
+    await services.log.run(Deployment.start_build, stream, meta=given.META, epoch=1)
     await services.database.execute(
         "INSERT INTO build_logs (stream_id, epoch, seq, chunk) VALUES (%s, 1, 1, 'npm install')", (stream.stream,)
     )

@@ -12,7 +12,6 @@ from annals.app.identity.credentials import ACCESS
 from annals.app.identity.known_credentials import FailedKeys
 from annals.app.reads import BatchedReads, Lookup
 from annals.app.services import Services
-from annals.domain.commands.projects import revoke_key
 from annals.domain.project import Project
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
@@ -99,7 +98,7 @@ async def test_verified_key_reads_early_until_it_is_revoked(
     assert first[:2] == ["access", "judged"]
     assert second[:2] == ["access", "read"]
 
-    await services.log.run(revoke_key, Project.key("p1"), meta=given.META, key_id="all")
+    await services.log.run(Project.revoke_key, Project.key("p1"), meta=given.META, key_id="all")
 
     assert (await plain.get("/v1/functions")).error == (401, "user_unauthorized")
     assert await listed() == ["access", "judged"]

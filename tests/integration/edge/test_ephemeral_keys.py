@@ -6,9 +6,6 @@ from typing import Any
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
 from annals.app.wiring import open_services
-from annals.domain.commands.functions import delete_function
-from annals.domain.commands.projects import add_key, revoke_key
-from annals.domain.commands.users import close_session
 from annals.domain.function import Function
 from annals.domain.project import CONSOLE, ApiKey, Project
 from annals.domain.user import User
@@ -52,7 +49,7 @@ async def test_ephemeral_key_ends_in_every_process_when_its_key_is_revoked(
         other = Client(edge, child.headers)
         assert (await child.get("/v1/functions")).status == (await other.get("/v1/functions")).status == 200
 
-        await services.log.run(revoke_key, Project.key("p1"), meta=META, key_id="all")
+        await services.log.run(Project.revoke_key, Project.key("p1"), meta=META, key_id="all")
 
         for client in (other, child):
             assert (await client.get("/v1/functions")).error == (401, "general_unauthorized_scope")
@@ -84,7 +81,7 @@ async def test_jwt_of_an_admin_makes_no_keys(admin: Client, anonymous: Client, s
 async def test_ephemeral_key_expires_no_later_than_its_parent(services: Services, plain: Client) -> None:
     soon = services.now() + timedelta(seconds=90)
     brief = ApiKey(key_id="brief", name="brief", digest=digest("brief"), scopes=["keys.write"], expires_at=soon)
-    await services.log.run(add_key, Project.key("p1"), meta=META, key=brief)
+    await services.log.run(Project.add_key, Project.key("p1"), meta=META, key=brief)
 
     made = await ephemeral(plain.with_(x_appwrite_key="brief"), "keys.write")
 
@@ -101,7 +98,7 @@ async def test_ephemeral_key_of_an_admin_ends_with_the_session(
     for client in (by_key_route, by_jwt_route):
         assert (await client.get("/v1/functions")).status == 200
 
-    await services.log.run(close_session, User.key(CONSOLE, "ada"), meta=META, session_id="s1")
+    await services.log.run(User.close_session, User.key(CONSOLE, "ada"), meta=META, session_id="s1")
 
     for client in (by_key_route, by_jwt_route):
         assert (await client.get("/v1/functions")).error == (401, "general_unauthorized_scope")
@@ -116,7 +113,7 @@ async def test_key_of_running_code_ends_with_its_function(
     assert (await code.get("/v1/functions")).error == (401, "general_unauthorized_scope")
     assert (await code.with_(x_appwrite_key=f"{code.headers['x-appwrite-key']}x").get("/v1/users")).status == 401
 
-    await services.log.run(delete_function, Function.key("p1", "f"), meta=META)
+    await services.log.run(Function.delete, Function.key("p1", "f"), meta=META)
     assert (await code.get("/v1/users")).error == (401, "general_unauthorized_scope")
 
     await given.function(plain, functionId="f", scopes=["users.read"])
@@ -159,7 +156,7 @@ async def test_feed_of_a_key_holds_the_events_of_its_ephemeral_keys(services: Se
     await plain.with_(x_appwrite_key=key["secret"]).post("/v1/users", userId="ada")
     await plain.post("/v1/users", userId="bob")
     neighbour = ApiKey(key_id="all0", name="all0", digest=digest("all0"), scopes=["users.write"])
-    await services.log.run(add_key, Project.key("p1"), meta=META, key=neighbour)
+    await services.log.run(Project.add_key, Project.key("p1"), meta=META, key=neighbour)
     await plain.with_(x_appwrite_key="all0").post("/v1/users", userId="eve")
     await follow(services)
 

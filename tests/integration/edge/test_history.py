@@ -7,8 +7,6 @@ import msgspec
 import pytest
 
 from annals.app.services import Services
-from annals.domain.commands.functions import delete_function
-from annals.domain.commands.projects import revoke_key
 from annals.domain.function import Function
 from annals.domain.project import Project
 from annals.store.log.log import Meta
@@ -49,7 +47,7 @@ async def test_history_of_a_function_names_actors_and_changed_fields(services: S
 
 async def test_key_keeps_its_name_when_it_is_revoked(services: Services, plain: Client) -> None:
     function_id = await given.function(plain)
-    await services.log.run(revoke_key, Project.key("p1"), meta=Meta(actor="test"), key_id="all")
+    await services.log.run(Project.revoke_key, Project.key("p1"), meta=Meta(actor="test"), key_id="all")
     other = plain.with_(x_appwrite_key="p1-read")
 
     assert (await other.get(f"/v1/functions/{function_id}/history")).error[0] == 401
@@ -140,7 +138,7 @@ async def test_pages_of_a_long_history_are_the_same_whether_they_are_filtered_or
         function.update(msgspec.structs.replace(function.configuration, timeout=1 + number % 7, name=f"n{number}"))
         if number % 30 == 0:
             await services.log.record([function], meta=Meta(actor="test"))
-    await services.log.run(delete_function, key, meta=Meta(actor="test"))
+    await services.log.run(Function.delete, key, meta=Meta(actor="test"))
     await given.function(plain, functionId=function_id)
     path = f"/v1/functions/{function_id}/history"
     ids = [recorded_event.position for recorded_event in await services.log.reader.of_stream(key.stream)]

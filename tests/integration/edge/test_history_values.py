@@ -5,7 +5,6 @@ from typing import Any
 
 from annals.app.identity.secret_keys import digest
 from annals.app.services import Services
-from annals.domain.commands.projects import add_key
 from annals.domain.project import ApiKey, Project
 from annals.store.log.log import Meta
 from tests.integration.edge import given
@@ -19,7 +18,7 @@ async def test_values_that_are_no_secrets_are_shown_to_callers_that_may_read_var
     scopes = {"events": ["events.read"], "functions": ["events.read", "functions.read"]}
     for name, granted in scopes.items():
         key = ApiKey(key_id=name, name=name, digest=digest(name), scopes=granted)
-        await services.log.run(add_key, Project.key("p1"), meta=Meta(actor="test"), key=key)
+        await services.log.run(Project.add_key, Project.key("p1"), meta=Meta(actor="test"), key=key)
     function_id = await given.function(plain)
     began = await services.log.reader.position()
     function, project = f"/v1/functions/{function_id}", "/v1/project"

@@ -4,7 +4,6 @@ import asyncio
 
 from annals.app.edge.edge import Edge
 from annals.app.services import Services
-from annals.domain.commands.functions import delete_function
 from annals.domain.function import Function
 from annals.domain.ports import Outcome, Run
 from tests.integration.edge import given
@@ -158,7 +157,7 @@ async def test_repeat_after_a_process_died_returns_the_created_resource(services
 async def test_repeat_after_a_process_died_early_carries_the_request_out(services: Services, plain: Client) -> None:
     first = await create(keyed(plain))
     gone = Function.key("p1", first.json["$id"])
-    await services.log.run(delete_function, gone, meta=given.META)
+    await services.log.run(Function.delete, gone, meta=given.META)
     await services.database.execute("UPDATE idempotency_keys SET holder = 'dead', answered_at = NULL")
 
     again = await create(keyed(plain))

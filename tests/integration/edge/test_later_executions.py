@@ -6,7 +6,6 @@ import pytest
 
 from annals.app.services import Services
 from annals.app.wire import wire_date
-from annals.domain.commands.executions import claim_execution
 from annals.domain.execution import Execution
 from annals.store.content.inputs import open_input
 from tests.integration.edge import given
@@ -76,7 +75,7 @@ async def test_scheduled_execution_that_is_claimed_can_no_longer_be_canceled(ser
     function_id = await given.running_function(services, plain)
     at = services.now().replace(second=0, microsecond=0) + timedelta(hours=10)
     made = (await given.execute(plain, function_id, scheduledAt=wire_date(at), async_=True)).json["$id"]
-    await services.log.run(claim_execution, Execution.key("p1", made), meta=given.META, worker=services.holder())
+    await services.log.run(Execution.claim, Execution.key("p1", made), meta=given.META, worker=services.holder())
 
     reply = await plain.delete(f"/v1/functions/{function_id}/executions/{made}")
     assert reply.error == (400, "execution_in_progress")
@@ -128,7 +127,7 @@ async def test_run_without_a_process_is_shown_as_failed_after_its_timeout(servic
     lost, held = [(await given.execute(plain, function_id, async_=True)).json["$id"] for _ in range(2)]
     for execution_id, worker in ((lost, "gone"), (held, services.holder())):
         key = Execution.key("p1", execution_id)
-        await services.log.run(claim_execution, key, meta=given.META, worker=worker)
+        await services.log.run(Execution.claim, key, meta=given.META, worker=worker)
     await services.database.execute("UPDATE executions SET started_at = started_at - interval '5 seconds'")
 
     assert {row["$id"]: row["status"] for row in (await plain.get(path)).json["executions"]} == {

@@ -9,8 +9,6 @@ import pytest
 from annals.app.services import Services
 from annals.application import deletion
 from annals.application.deletion import end_project, end_work
-from annals.domain.commands.projects import delete_project
-from annals.domain.commands.users import create_user
 from annals.domain.project import Project
 from annals.domain.user import User
 from annals.projections.inline import TABLES
@@ -245,12 +243,12 @@ async def test_deletion_and_creation_of_one_moment_never_share_a_transaction(pla
     meta = Meta(actor="test", incarnation=Incarnation("p1", made))
     recorded_events: dict[str, Any] = {"name": "", "email": "", "phone": "", "sealed_password": ""}
     project = await services.log.load(Project.key("p1"))
-    delete_project(project)
+    Project.delete(project)
 
     async def create(number: int) -> Recorded:
         own_id = f"u{number}"
         return await services.log.run(
-            create_user, User.absent("p1", own_id), meta=meta, project_id="p1", user_id=own_id, **recorded_events
+            User.create, User.absent("p1", own_id), meta=meta, project_id="p1", user_id=own_id, **recorded_events
         )
 
     deletion = services.log.record([project], meta=META)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from annals.application.event_log import inline
 from annals.cli.export import Exported, write
 from annals.cli.load import Loaded, load
-from annals.domain.commands import deployments, functions
+from annals.domain.commands import deployments
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution, RunRecord
 from annals.domain.function import Function
@@ -63,7 +63,7 @@ class Instance:
         await history.function()
         sealed = await self.vault.seal(P, Function.stream(P, F), "v1", SECRET)
         variable = Variable(variable_id="v1", key="TOKEN", sealed=sealed, secret=True)
-        await self.log.run(functions.add_variable, Function.key(P, F), meta=META, variable=variable)
+        await self.log.run(Function.add_variable, Function.key(P, F), meta=META, variable=variable)
         await self.deploy("d1")
         for number in range(3):
             await history.request(f"e{number}")

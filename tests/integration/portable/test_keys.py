@@ -10,8 +10,6 @@ from click.testing import CliRunner, Result
 from annals.cli.export import KeysTarget, write
 from annals.cli.load import KeysSource, Unreadable, load
 from annals.cli.main import main
-from annals.domain.commands.projects import add_installation, remove_installation
-from annals.domain.commands.users import create_user
 from annals.domain.function import Function
 from annals.domain.project import Installation, Project
 from annals.domain.user import User
@@ -49,7 +47,7 @@ async def add_other_sealed_values(instance: Instance) -> None:
     stream = User.stream(P, "ada")
     sealed = await instance.vault.seal(P, stream, "password", "a hash")
     await instance.log.run(
-        create_user, User.absent(P, "ada"), meta=META, project_id=P, user_id="ada", name="Ada", email="ada@x.test",
+        User.create, User.absent(P, "ada"), meta=META, project_id=P, user_id="ada", name="Ada", email="ada@x.test",
         phone="", sealed_password=sealed,
     )  # fmt: skip
     for name in ("kept", "removed"):
@@ -57,8 +55,8 @@ async def add_other_sealed_values(instance: Instance) -> None:
         installation = Installation(
             installation_id=name, provider="git", organization="o", url="https://git.test/", sealed=credentials
         )
-        await instance.log.run(add_installation, Project.key(P), meta=META, installation=installation)
-    await instance.log.run(remove_installation, Project.key(P), meta=META, installation_id="removed")
+        await instance.log.run(Project.add_installation, Project.key(P), meta=META, installation=installation)
+    await instance.log.run(Project.remove_installation, Project.key(P), meta=META, installation_id="removed")
 
 
 async def test_export_with_keys_is_readable_under_another_master_key(

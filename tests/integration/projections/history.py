@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from annals.domain.commands import deployments, executions, functions, projects
+from annals.domain.commands import deployments, projects
 from annals.domain.deployment import Deployment
 from annals.domain.execution import CallRequest, Execution, RunRecord
 from annals.domain.function import Configuration, Function
@@ -52,7 +52,7 @@ class History:
 
     async def function(self, function_id: str = F, **changes: Any) -> Recorded:
         recorded = await self.log.run(
-            functions.create_function,
+            Function.create,
             Function.absent(P, function_id),
             meta=META,
             project_id=P,
@@ -64,15 +64,15 @@ class History:
 
     async def update(self, function_id: str = F, **changes: Any) -> Recorded:
         return await self.log.run(
-            functions.update_function, Function.key(P, function_id), meta=META, configuration=configuration(**changes)
+            Function.update, Function.key(P, function_id), meta=META, configuration=configuration(**changes)
         )
 
     async def delete_function(self, function_id: str = F) -> Recorded:
-        return await self.log.run(functions.delete_function, Function.key(P, function_id), meta=META)
+        return await self.log.run(Function.delete, Function.key(P, function_id), meta=META)
 
     async def add_variable(self, variable_id: str, key: str, function_id: str = F, *, secret: bool = False) -> Recorded:
         variable = Variable(variable_id=variable_id, key=key, sealed=f"sealed-{key}", secret=secret)
-        return await self.log.run(functions.add_variable, Function.key(P, function_id), meta=META, variable=variable)
+        return await self.log.run(Function.add_variable, Function.key(P, function_id), meta=META, variable=variable)
 
     async def upload(
         self, deployment_id: str, function_id: str = F, *, activate: bool = True, size: int = 50
@@ -94,7 +94,7 @@ class History:
         )
 
     async def claim_build(self, deployment_id: str, worker: str = "w1") -> Recorded:
-        return await self.log.run(deployments.claim_build, Deployment.key(P, deployment_id), meta=META, worker=worker)
+        return await self.log.run(Deployment.claim_build, Deployment.key(P, deployment_id), meta=META, worker=worker)
 
     async def finish_build(
         self, deployment_id: str, function_id: str = F, *, epoch: int = 1, activate: bool = True, seconds: int = 2
@@ -115,7 +115,7 @@ class History:
 
     async def fail_build(self, deployment_id: str, *, epoch: int = 1) -> Recorded:
         return await self.log.run(
-            deployments.fail_build,
+            Deployment.fail_build,
             Deployment.key(P, deployment_id),
             meta=META,
             epoch=epoch,
@@ -138,7 +138,7 @@ class History:
             **recorded_events,
         }
         return await self.log.run(
-            executions.request_execution,
+            Execution.request_run,
             Execution.absent(P, execution_id),
             meta=META,
             project_id=P,
@@ -151,7 +151,7 @@ class History:
 
     async def claim(self, execution_id: str, worker: str = "w1") -> Recorded:
         return await self.log.run(
-            executions.claim_execution, Execution.key(P, execution_id), meta=META, worker=worker
+            Execution.claim, Execution.key(P, execution_id), meta=META, worker=worker
         )  # fmt: skip
 
     async def complete(self, execution_id: str, *, run_ms: int = 1500, status_code: int = 200, **more: Any) -> Recorded:

@@ -35,7 +35,7 @@ async def test_build_status_shows_on_its_function(history: History) -> None:
 
     await history.claim_build("d1")
     assert await states() == ("processing", "processing")
-    await history.log.run(commands.start_build, Deployment.key(P, "d1"), meta=META, epoch=1)
+    await history.log.run(Deployment.start_build, Deployment.key(P, "d1"), meta=META, epoch=1)
     assert await states() == ("building", "building")
     await history.finish_build("d1")
     assert await states() == ("ready", "ready")

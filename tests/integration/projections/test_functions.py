@@ -129,7 +129,7 @@ async def test_variables_can_be_changed_and_removed(history: History) -> None:
     await history.function()
     (added,) = (await history.add_variable("v1", "KEY")).rows["variables"]
     changed = await history.log.run(
-        commands.change_variable,
+        Function.change_variable,
         Function.key(P, "f"),
         meta=META,
         variable_id="v1",
@@ -142,7 +142,7 @@ async def test_variables_can_be_changed_and_removed(history: History) -> None:
     assert row["created_at"] == added["created_at"]
     assert row["updated_at"] > added["updated_at"]
 
-    await history.log.run(commands.remove_variable, Function.key(P, "f"), meta=META, variable_id="v1")
+    await history.log.run(Function.remove_variable, Function.key(P, "f"), meta=META, variable_id="v1")
 
     assert await history.count("variables") == 0
     assert await history.database.rows("SELECT * FROM variables") == []

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from annals.application.deletion import end_project
-from annals.domain.commands import projects as commands
 from annals.domain.errors import ProjectAlreadyExists
 from annals.domain.project import ApiKey, Project
 from annals.store.content.contents import Content
@@ -28,11 +27,11 @@ async def test_project_begins_with_its_keys(history: History) -> None:
 
 async def test_project_keys_and_name_can_be_changed(history: History) -> None:
     key = ApiKey(key_id="k2", name="ci", digest="other", scopes=[])
-    added = await history.log.run(commands.add_key, Project.key(P), meta=META, key=key)
+    added = await history.log.run(Project.add_key, Project.key(P), meta=META, key=key)
     assert [row["key_id"] for row in added.rows["keys"]] == ["k2"]
 
-    await history.log.run(commands.revoke_key, Project.key(P), meta=META, key_id="k")
-    renamed = await history.log.run(commands.rename_project, Project.key(P), meta=META, name="Other")
+    await history.log.run(Project.revoke_key, Project.key(P), meta=META, key_id="k")
+    renamed = await history.log.run(Project.rename, Project.key(P), meta=META, name="Other")
 
     assert renamed.rows["projects"][0]["name"] == "Other"
     left = await history.database.rows("SELECT key_id FROM keys")
@@ -49,7 +48,7 @@ async def test_deletion_of_a_project_deletes_all_its_rows(history: History) -> N
     await history.log.contents.put(Content("deployment:p:d1", "build", b"log"), 3)
     await history.project("q")
 
-    await history.log.run(commands.delete_project, Project.key(P), meta=META)
+    await history.log.run(Project.delete, Project.key(P), meta=META)
 
     for table in ("functions", "variables", "deployments", "counters", "build_logs", "contents"):
         assert await history.database.rows(f"SELECT * FROM {table}") == [], table  # noqa: S608 - names of ours
@@ -62,7 +61,7 @@ async def test_sealed_values_of_a_deleted_project_are_unreadable(history: Histor
     vault = Vault(history.database, master_key(tmp_path / "master.key"))
     sealed = {project: await vault.seal(project, "owner", "name", "secret") for project in (P, "q")}
 
-    await history.log.run(commands.delete_project, Project.key(P), meta=META)
+    await history.log.run(Project.delete, Project.key(P), meta=META)
 
     elsewhere = Vault(history.database, master_key(tmp_path / "master.key"))
     with pytest.raises(DataKeyDeleted):

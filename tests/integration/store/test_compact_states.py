@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from annals.application.event_log import inline
-from annals.domain.commands import executions
 from annals.domain.execution import CallRequest, Execution, Header, RunRecord
 from annals.projections.inline import CONSTRAINT_ERRORS
 from annals.store.content.blobs import Blobs
@@ -35,7 +34,7 @@ async def opened(url: str, folder: Path) -> AsyncIterator[EventLog]:
 
 async def execute(log: EventLog, name: str) -> Execution:
     requested = await log.run(
-        executions.request_execution,
+        Execution.request_run,
         Execution.absent("p", name),
         meta=Meta(actor="key:k", request="r", correlation="r"),
         project_id="p",

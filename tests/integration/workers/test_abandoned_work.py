@@ -7,8 +7,7 @@ import pytest
 
 from annals.application import deletion as module
 from annals.application.deletion import end_project, try_end_project
-from annals.domain.commands.deployments import begin_upload, claim_build, complete_upload, create_deployment
-from annals.domain.commands.functions import delete_function
+from annals.domain.commands.deployments import create_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionNotFound
 from annals.domain.execution import Execution
@@ -26,7 +25,7 @@ ENDS = {
 
 
 async def delete(world: World, function_id: str = "f") -> str:
-    await world.log.run(delete_function, Function.key(PROJECT, function_id), meta=META)
+    await world.log.run(Function.delete, Function.key(PROJECT, function_id), meta=META)
     return Function.stream(PROJECT, function_id)
 
 
@@ -53,7 +52,7 @@ async def some_work(world: World) -> list[str]:
     await world.request("running", incarnation, worker="somebody")
     await world.request("waiting", incarnation)
     claimed = await world.deployment(incarnation, "claimed")
-    await world.log.run(claim_build, Deployment.key(PROJECT, "claimed"), meta=META, worker="somebody")
+    await world.log.run(Deployment.claim_build, Deployment.key(PROJECT, "claimed"), meta=META, worker="somebody")
     executions = [Execution.stream(PROJECT, name) for name in ("done", "scheduled", "running", "waiting", retried)]
     builds = [Deployment.stream(PROJECT, "d-f"), claimed, await world.deployment(incarnation, "queued")]
     return executions + builds
@@ -155,15 +154,15 @@ async def test_deleted_function_starts_no_work(world: World) -> None:
         "size": 77,
     }
     begun = {**recorded_events, "deployment_id": "begun"}
-    await world.log.run(begin_upload, Deployment.absent(PROJECT, "begun"), meta=META, **begun)
+    await world.log.run(Deployment.begin, Deployment.absent(PROJECT, "begun"), meta=META, **begun)
     await delete(world)
     before = await position(world)
 
     late = {**recorded_events, "deployment_id": "late"}
-    for command, sent in ((begin_upload, late), (create_deployment, {**late, "source": SOURCE})):
+    for command, sent in ((Deployment.begin, late), (create_deployment, {**late, "source": SOURCE})):
         with pytest.raises(FunctionNotFound):
             await world.log.run(command, Deployment.absent(PROJECT, "late"), meta=META, **sent)
     with pytest.raises(FunctionNotFound):
-        await world.log.run(complete_upload, Deployment.key(PROJECT, "begun"), meta=META, source=SOURCE)
+        await world.log.run(Deployment.store_source, Deployment.key(PROJECT, "begun"), meta=META, source=SOURCE)
 
     assert await position(world) == before

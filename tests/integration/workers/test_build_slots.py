@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from annals.domain.commands.deployments import claim_build, create_deployment
-from annals.domain.commands.functions import create_function
+from annals.domain.commands.deployments import create_deployment
 from annals.domain.commands.projects import create_project
 from annals.domain.deployment import Deployment
 from annals.domain.function import Configuration, Function
@@ -95,7 +94,7 @@ async def project(world: World, project_id: str) -> int:
         name="F", runtime="node-22", entrypoint="main.js", build_specification=SIZE, runtime_specification=SIZE
     )
     made = await run(
-        create_function,
+        Function.create,
         Function.absent(project_id, "f"),
         meta=META,
         project_id=project_id,
@@ -211,7 +210,7 @@ async def test_claim_beyond_the_share_is_refused_by_postgres(world: World) -> No
     async def claim(project_id: str, own_id: str) -> bool:
         key, slot = Deployment.key(project_id, own_id), BuildSlot(project_id)
         try:
-            await world.log.run(claim_build, key, meta=META, takes=slot, worker=f"w-{own_id}")
+            await world.log.run(Deployment.claim_build, key, meta=META, takes=slot, worker=f"w-{own_id}")
         except NoFreeSlot:
             return False
         return True
@@ -236,5 +235,5 @@ async def test_builds_that_may_not_start_are_not_sent_again(world: World) -> Non
 
     assert await sweep() == 1
     assert [(job_message.actor, job_message.stream) for job_message in queue.sent] == [(BUILD_DEPLOYMENT, streams[0])]
-    await world.log.run(claim_build, Deployment.key("noisy", "n0"), meta=META, worker="w")
+    await world.log.run(Deployment.claim_build, Deployment.key("noisy", "n0"), meta=META, worker="w")
     assert await sweep() == 0

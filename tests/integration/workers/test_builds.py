@@ -3,7 +3,6 @@
 import asyncio
 
 from annals.domain.commands.deployments import cancel_build, delete_deployment, recover_build
-from annals.domain.commands.functions import delete_function
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.domain.ports import BuildOutcome
@@ -172,7 +171,7 @@ async def test_deleted_deployment_or_function_leaves_no_piece_of_a_build_log(wor
     await world.log.run(
         delete_deployment, Function.key(PROJECT, "f"), Deployment.key(PROJECT, "d1"), meta=META
     )  # fmt: skip
-    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    await world.log.run(Function.delete, Function.key(PROJECT, "f"), meta=META)
 
     world.executor.go.set()
     await asyncio.gather(*running)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from annals.domain.commands.executions import cancel_execution, lose_execution
-from annals.domain.commands.functions import add_variable, delete_function
 from annals.domain.errors import FunctionNotFound
 from annals.domain.execution import Execution
 from annals.domain.function import Function
@@ -112,7 +111,7 @@ async def test_unreadable_variable_fails_execution_and_build_with_its_name(world
     waiting = await world.deployment(world.incarnations["f"], "d2")
     sealed = await world.vault.seal(PROJECT, Function.stream(PROJECT, "f"), "v", "a value")
     variable = Variable(variable_id="v", key="TOKEN", sealed=sealed, secret=True)
-    await world.log.run(add_variable, Function.key(PROJECT, "f"), meta=META, variable=variable)
+    await world.log.run(Function.add_variable, Function.key(PROJECT, "f"), meta=META, variable=variable)
     await world.database.execute("UPDATE variables SET sealed = regexp_replace(sealed, '^v1[.][^.]+', 'v1.gone')")
     built = len(world.executor.builds)
 
@@ -130,7 +129,7 @@ async def test_unreadable_variable_fails_execution_and_build_with_its_name(world
 
 async def test_execution_of_a_deleted_function_does_not_run(world: World) -> None:
     stream = await world.request("x1", await world.built())
-    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    await world.log.run(Function.delete, Function.key(PROJECT, "f"), meta=META)
     await world.built()  # another function with the same id
 
     await world.executions(await world.process_lease()).run(stream)
@@ -142,7 +141,7 @@ async def test_execution_of_a_deleted_function_does_not_run(world: World) -> Non
 @pytest.mark.parametrize("again", [False, True])
 async def test_call_recorded_after_its_functions_deletion_is_refused(world: World, again: bool) -> None:
     incarnation = await world.built()
-    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    await world.log.run(Function.delete, Function.key(PROJECT, "f"), meta=META)
     if again:
         await world.built()
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from annals.domain.commands.deployments import begin_upload, delete_deployment
-from annals.domain.commands.functions import delete_function
+from annals.domain.commands.deployments import delete_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
 from annals.store.content.inputs import Input
@@ -75,7 +74,7 @@ async def test_young_executions_stay_and_zero_days_keep_all(world: World) -> Non
 async def test_executions_of_a_deleted_function_are_removed_at_any_age(world: World) -> None:
     await some_executions(world, 2)
     await some_executions(world, 1, "g")
-    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    await world.log.run(Function.delete, Function.key(PROJECT, "f"), meta=META)
     again = await world.built()
     await world.request("new", again)
 
@@ -88,7 +87,7 @@ async def test_executions_of_a_deleted_function_are_removed_at_any_age(world: Wo
 
 async def test_retention_finds_executions_of_deleted_functions(world: World) -> None:
     await some_executions(world, 2)
-    await world.log.run(delete_function, Function.key(PROJECT, "f"), meta=META)
+    await world.log.run(Function.delete, Function.key(PROJECT, "f"), meta=META)
 
     await retention(world, days=0).sweep_executions(datetime.now(UTC))
 
@@ -115,7 +114,7 @@ async def test_old_deployments_are_removed_except_the_active_one(world: World) -
 async def test_unnamed_blobs_are_removed_after_the_grace_period(world: World) -> None:
     blobs, now = world.contents.blobs, datetime.now(UTC)
     await world.deployment(await world.function())
-    await world.log.run(begin_upload, Deployment.absent(PROJECT, "open"), meta=META, **an_upload(world, "open"))
+    await world.log.run(Deployment.begin, Deployment.absent(PROJECT, "open"), meta=META, **an_upload(world, "open"))
     named = [SOURCE.key, "uploads/p/open/000000"]
     orphans = [
         "contents/p/of-an-append-that-never-was",

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from annals.domain.commands.functions import update_function
 from annals.domain.execution import Execution
 from annals.domain.function import Configuration, Function
 from annals.projections.following import FOLLOWING
@@ -106,7 +105,7 @@ async def test_removed_schedule_does_not_fire_while_its_follower_lags(world: Wor
         name="F", runtime=former.runtime, entrypoint=former.entrypoint,
         build_specification=former.build_specification, runtime_specification=former.runtime_specification,
     )  # fmt: skip
-    await world.log.run(update_function, Function.key(PROJECT, "f"), meta=META, configuration=without)
+    await world.log.run(Function.update, Function.key(PROJECT, "f"), meta=META, configuration=without)
 
     await schedules(world).tick()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from annals.domain.commands.deployments import cancel_build, delete_deployment
 from annals.domain.commands.executions import cancel_execution, delete_execution
-from annals.domain.commands.functions import activate_deployment, change_policy, delete_function
+from annals.domain.commands.functions import activate_deployment, change_policy
 from annals.domain.deployment import Deployment
 from annals.domain.execution import Execution
 from annals.domain.function import Function
@@ -54,7 +54,7 @@ async def history(world: World) -> None:
     await world.log.run(activate_deployment, *both, meta=META)
     await world.log.run(delete_deployment, *both, meta=META)
     await world.request("x4", await world.built("g"), function_id="g")
-    await world.log.run(delete_function, Function.key(PROJECT, "g"), meta=META)
+    await world.log.run(Function.delete, Function.key(PROJECT, "g"), meta=META)
 
 
 async def test_simulated_and_real_postgres_keep_the_same_rows(world: World) -> None:

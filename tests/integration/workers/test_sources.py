@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from annals.domain.commands.deployments import cancel_build, request_deployment, store_fetched
+from annals.domain.commands.deployments import cancel_build, request_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import Conflict
 from annals.domain.origin import Origin, Remote
@@ -144,7 +144,7 @@ async def test_repeated_record_of_a_source_is_one_event(world: World) -> None:
     await world.log.record([deployment], meta=META)
     recorded_events: dict[str, Any] = {"epoch": 1, "source": Artefact(key="k", digest="d", size=1), "origin": Origin()}
     for _ in range(2):
-        await world.log.run(store_fetched, KEY, meta=META, **recorded_events)
+        await world.log.run(Deployment.store_fetched, KEY, meta=META, **recorded_events)
 
     assert (await world.topics(stream)).count("deployment.source_fetched") == 1
 

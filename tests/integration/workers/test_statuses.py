@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from annals.domain.commands.deployments import request_deployment
-from annals.domain.commands.projects import add_installation
 from annals.domain.deployment import Deployment
 from annals.domain.origin import Origin, Remote
 from annals.domain.ports import BuildOutcome
@@ -25,7 +24,7 @@ async def connect(world: World, api: str, pem: str) -> None:
         provider_installation_id="9",
         sealed=await world.vault.seal(PROJECT, Project.stream(PROJECT), "i", text),
     )
-    await world.log.run(add_installation, Project.key(PROJECT), meta=META, installation=installation)
+    await world.log.run(Project.add_installation, Project.key(PROJECT), meta=META, installation=installation)
 
 
 @pytest.mark.parametrize(

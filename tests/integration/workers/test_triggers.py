@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from annals.application.executions.triggers import DEEPEST, Triggers, triggered_id
-from annals.domain.commands.teams import create_team
-from annals.domain.commands.users import create_user
+from annals.domain.commands.projects import create_team
 from annals.domain.team import Membership, Team
 from annals.domain.user import User
 from annals.store.content.blobs import BlobError
@@ -34,7 +33,7 @@ async def followed(world: World) -> None:
 async def user(world: World, user_id: str = "u", *, name: str = "Ada", meta: Meta = META) -> int:
     """Make a user, and return the event's position."""
     made = await world.log.run(
-        create_user,
+        User.create,
         User.absent(PROJECT, user_id),
         meta=meta,
         project_id=PROJECT,

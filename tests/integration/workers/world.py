@@ -12,8 +12,6 @@ from annals.application.build_preparation import BuildLimits
 from annals.application.event_log import open_log
 from annals.application.executions.context import Environments
 from annals.domain.commands.deployments import create_deployment
-from annals.domain.commands.executions import request_execution
-from annals.domain.commands.functions import create_function
 from annals.domain.commands.projects import create_project
 from annals.domain.deployment import Deployment
 from annals.domain.environment import InstanceInfo
@@ -126,7 +124,7 @@ class World:
             "scopes": ["users.read"],
         }
         made = await self.log.run(
-            create_function,
+            Function.create,
             Function.absent(PROJECT, function_id),
             meta=META,
             project_id=PROJECT,
@@ -181,7 +179,7 @@ class World:
         contents = [] if given is None else [await seal_input(self.vault, PROJECT, stream, given)]
         digest, size = digest_and_size(contents[0]) if contents else ("", 0)
         await self.log.run(
-            request_execution,
+            Execution.request_run,
             Execution.absent(PROJECT, execution_id),
             meta=META,
             contents=contents,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from annals.domain.commands.users import create_user, delete_user
+from annals.domain.commands.projects import delete_user
 from annals.domain.errors import SessionNotFound, UserAlreadyExists
 from annals.domain.team import Membership, Team
 from annals.domain.user import MOST_SESSIONS, Session, User
@@ -30,10 +30,10 @@ def decided(user: User) -> list[str]:
 def test_user_id_is_free_after_deletion() -> None:
     user = given_user()
     with pytest.raises(UserAlreadyExists):
-        create_user(user, project_id="p", user_id="u")
+        User.create(user, project_id="p", user_id="u")
 
     user.delete()
-    (again,) = create_user(user, project_id="p", user_id="u", name="Again")
+    again = User.create(user, project_id="p", user_id="u", name="Again")
     assert (again.version, again.deleted) == (user.version + 1, False)
 
 
