@@ -15,7 +15,7 @@ import msgspec
 
 from annals import addresses
 from annals.domain.catalogue import Specification, allowed_specifications
-from annals.executor.config import IDLE_POOL, PASSTHROUGH
+from annals.domain.ports import IDLE_POOL, PASSTHROUGH
 
 PREFIX = "ANNALS_"
 _DOTENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")

@@ -4,6 +4,7 @@ These structs travel as MessagePack between processes of one version; field orde
 """
 
 from collections.abc import Awaitable, Callable
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
@@ -43,6 +44,20 @@ BuildReason = Literal[
     "worker_lost",
     "executor_lost",
 ]
+
+
+PASSTHROUGH = (
+    *("PIP_*", "NPM_CONFIG_*", "npm_config_*"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"),
+)
+"""The variables of an executor's environment that builds see, unless it is configured otherwise.
+
+A `*` at the end makes a prefix. Files that the variables name are shown read-only.
+"""
+
+IDLE_POOL = MappingProxyType({"*": 2})
+"""The number of idle instances of each runtime in use, unless an executor is configured otherwise."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

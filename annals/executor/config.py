@@ -2,25 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
-from annals.domain.ports import Limits
+from annals.domain.ports import IDLE_POOL, PASSTHROUGH, Limits
 
 DriverName = Literal["auto", "sandbox", "docker"]
 NetworkMode = Literal["host", "isolated"]
-
-PASSTHROUGH = (
-    *("PIP_*", "NPM_CONFIG_*", "npm_config_*"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"),
-)
-"""Variables of this process that builds see (`*` at the end: a prefix); files that they name are shown read-only."""
-
-
-IDLE_POOL = MappingProxyType({"*": 2})
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):

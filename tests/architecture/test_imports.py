@@ -67,7 +67,6 @@ MAY_IMPORT = {
 }
 """The packages and modules that each package may import."""
 EXCEPTIONS = {
-    ("annals.settings", "annals.executor.config"): "defaults of the executor's own configuration",
     ("annals.cli.role_worker", "annals.workers"): "it composes a worker or a keeper",
     ("annals.cli.role_executor", "annals.executor"): "it composes an executor",
     ("annals.cli.executor_client", "annals.executor"): "it opens the client of the executors for the other roles",
