@@ -1,6 +1,7 @@
 """The traces of an executor's sandboxes on the host: folders, control groups, mounts and processes."""
 
 import contextlib
+import fnmatch
 import hashlib
 import os
 import re
@@ -28,9 +29,15 @@ def beyond(data: Path, ids: set[str]) -> list[str]:
     work = data / "work"
     found = [str(path) for path in (work / "b").glob("*")]
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if f" {work}/" in line]
-    for folder in Path("/sys/fs/cgroup").rglob(group(data)):
+    for folder in _control_groups(group(data)):
         found += [str(entry) for entry in folder.iterdir() if entry.is_dir() and entry.name not in ids]
     return found
+
+
+def _control_groups(pattern: str) -> Iterator[Path]:
+    """Yield the control group folders of a name; folders of other processes may disappear during the walk."""
+    for parent, names, _ in os.walk("/sys/fs/cgroup"):
+        yield from (Path(parent, name) for name in fnmatch.filter(names, pattern))
 
 
 def left_by(data: Path) -> list[str]:
@@ -40,7 +47,7 @@ def left_by(data: Path) -> list[str]:
 
 def groups_of(data: Path) -> list[str]:
     """Return the control group folders of an executor; an orderly stop removes them."""
-    return [str(folder) for folder in Path("/sys/fs/cgroup").rglob(f"{group(data)}*")]
+    return [str(folder) for folder in _control_groups(f"{group(data)}*")]
 
 
 class Process(NamedTuple):

@@ -40,7 +40,7 @@ class _Report(msgspec.Struct):
 
 
 def judge(packages: Sequence[Package]) -> Verdict:
-    """What to say of the packages that the advisory service was asked for; none when it did not answer."""
+    """Return the lines about the packages that the advisory service was asked for, or none without its answer."""
     lines = [
         f"pip-audit: {p.name} {p.version} has {hole.id}, fixed in {', '.join(hole.fix_versions) or 'no release'}"
         for p in packages
@@ -57,7 +57,7 @@ def judge(packages: Sequence[Package]) -> Verdict:
 
 
 def read(output: bytes) -> list[Package]:
-    """The packages of a report, none for what is no report."""
+    """Return the packages of a report, or none for invalid text."""
     try:
         return msgspec.json.decode(output, type=_Report).dependencies
     except msgspec.MsgspecError:
@@ -65,7 +65,7 @@ def read(output: bytes) -> list[Package]:
 
 
 def ask() -> list[Package]:
-    """What the advisory service says of the lock file; nothing when it cannot be asked."""
+    """Return the answer of the advisory service about the lock file, or nothing if it is unreachable."""
     command = [sys.executable, *ADVISORIES, "--requirement", LOCK]
     try:
         asked = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=SECONDS)

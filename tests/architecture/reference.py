@@ -1,4 +1,4 @@
-"""The reference page, made from the code (`make docs`): commands, events, reasons and metrics."""
+"""The reference page, generated from the code by `make docs`: commands, events, reasons and metrics."""
 
 import importlib
 import inspect
@@ -87,7 +87,7 @@ _ELSEWHERE = "Routes: [HTTP API](http-api.md). Errors: [Errors](errors.md). Sett
 
 
 def page() -> str:
-    """The whole page as it should be."""
+    """Return the text of the page."""
     sections = {
         "Commands": _commands(),
         "Events": _events(),

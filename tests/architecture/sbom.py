@@ -1,4 +1,4 @@
-"""`make sbom`: what an installation consists of, as CycloneDX, out of the lock file alone: the same bytes each time."""
+"""`make sbom`: the bill of materials of an installation, as CycloneDX, from the lock file alone and reproducible."""
 
 import json
 import re

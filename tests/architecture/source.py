@@ -1,4 +1,4 @@
-"""The tree as the house rules see it: our Python files, their imports and their definitions."""
+"""The source tree as the architecture tests see it: Python files, their imports and their definitions."""
 
 import ast
 from collections.abc import Iterator

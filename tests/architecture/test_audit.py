@@ -1,4 +1,4 @@
-"""The audit says what it knows and no more, and the bill of materials is whole, valid and the same each time."""
+"""The audit reports unknown results as unknown, and the bill of materials is complete, valid and reproducible."""
 
 import json
 import re

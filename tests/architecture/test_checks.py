@@ -1,4 +1,4 @@
-"""The numbered checks of the contract are held to the tests that carry their numbers."""
+"""Every numbered check of the contract has a test that carries its number."""
 
 import ast
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The compatibility page is held to the code."""
+"""The compatibility page matches the code."""
 
 from tests.architecture import compatibility
 

@@ -1,4 +1,4 @@
-"""Each published guarantee names tests that hold it, and those tests are there."""
+"""Each published guarantee names tests, and these tests exist."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Imports point inwards, and nothing is imported where a reader would not look for it."""
+"""Imports point inwards, and modules import at the top and only declared libraries."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""README and docs/performance.md quote what was measured last, nothing else."""
+"""README and docs/performance.md quote the last results."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The security page names the tests that try each defence, and they are there."""
+"""The security page names tests of each defence, and these tests exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sizes and names. A longer file is a question for its author: its docstring answers why it is one thing."""
+"""Sizes and names. The docstring of a longer file says why it is about one thing."""
 
 import ast
 import re

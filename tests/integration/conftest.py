@@ -1,4 +1,4 @@
-"""What tests on real services share: one Postgres a session, one migrated database a test."""
+"""Fixtures of tests on real services: one Postgres for the session, and a migrated database for each test."""
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -26,7 +26,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
-    """A database without any table."""
+    """Return the URL of a database without tables."""
     name = f"empty_{next(_NUMBERS)}"
     postgres.execute(f"CREATE DATABASE {name}")
     yield postgres.url(name)
@@ -35,7 +35,7 @@ def empty_database_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres: Postgres) -> Iterator[str]:
-    """A migrated database of the test's own."""
+    """Return the URL of a new migrated database."""
     name = f"test_{next(_NUMBERS)}"
     postgres.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
     yield postgres.url(name)

@@ -1,4 +1,4 @@
-"""How calls are run, in a random history: policies, attempts, and what becomes of dead letters."""
+"""Steps of a random history for calls: policies, attempts, and dead letters."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class AttemptActor:
-    """The steps; what runs commands and names streams is the whole actor's."""
+    """The steps; the complete actor runs the commands and names the streams."""
 
     p: str
     log: EventLog

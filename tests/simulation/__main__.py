@@ -23,7 +23,7 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from tests.simulation import (  # noqa: F401 - they register what they hold
+from tests.simulation import (  # noqa: F401 - they register their contents
     mutations_of_blobs,
     mutations_of_builds,
     mutations_of_projects,
@@ -93,10 +93,10 @@ def in_a_child(work: Callable[[], list[str]]) -> list[str]:
         os._exit(0)
     os.close(writing)
     with open(reading) as file:
-        said = file.read()
+        output = file.read()
     if os.waitpid(child, 0)[1]:
         raise RuntimeError("a child process that played seeds failed")
-    found: list[str] = json.loads(said)
+    found: list[str] = json.loads(output)
     return found
 
 
@@ -109,13 +109,13 @@ def within(seconds: float, first: int, least: int) -> Iterator[int]:
         yield seed
 
 
-def tell(seed: int, *, digest: bool, race: str = "") -> int:
+def show(seed: int, *, digest: bool, race: str = "") -> int:
     """Print what happened under one seed."""
     world = races.play(race, seed) if race else play(seed)
     events = [(e["originator_id"], e["originator_version"], e["topic"], e["recorded_at"]) for e in world.server.events]
     if digest:
-        said = repr((world.loop.steps, world.trace, events, world.violations))
-        print(hashlib.sha256(said.encode()).hexdigest())
+        history = repr((world.loop.steps, world.trace, events, world.violations))
+        print(hashlib.sha256(history.encode()).hexdigest())
     else:
         print("\n".join(world.trace))
         print(f"{world.loop.time():.1f} s, {world.loop.steps} steps, {len(events)} events")
@@ -125,13 +125,13 @@ def tell(seed: int, *, digest: bool, race: str = "") -> int:
 
 def plant(names: Iterable[str], seeds: int) -> int:
     """Plant bugs one at a time, and print the seed that finds each. Return 1 if a bug is not found."""
-    redelivery = 0
+    missed = 0
     for name in names:
         with MUTATIONS[name]():
             played, found = search(range(1, seeds + 1), until_found=True, race=SOUGHT_BY.get(name, ""))
         print(f"{name}: {found[0] if found else f'not found by {played} seeds'}", flush=True)
-        redelivery += not found
-    return int(redelivery > 0)
+        missed += not found
+    return int(missed > 0)
 
 
 def compete(names: Iterable[str], seeds: int) -> int:
@@ -161,23 +161,23 @@ def main() -> int:
     parser.add_argument("--mutation", nargs="+", choices=[*sorted(MUTATIONS), "all"])
     parser.add_argument("--race", nargs="+", choices=[*sorted(races.RACES), "all"])
     parser.add_argument("--seeds", type=int, default=400)
-    given = parser.parse_args()
-    competing = sorted(races.RACES) if given.race == ["all"] else given.race or []
-    if given.seed is not None:
-        return tell(given.seed, digest=given.digest, race=competing[0] if competing else "")
+    options = parser.parse_args()
+    competing = sorted(races.RACES) if options.race == ["all"] else options.race or []
+    if options.seed is not None:
+        return show(options.seed, digest=options.digest, race=competing[0] if competing else "")
     if competing:
-        return compete(competing, given.seeds)
-    if given.mutation:
-        return plant(MUTATIONS if "all" in given.mutation else given.mutation, given.seeds)
+        return compete(competing, options.seeds)
+    if options.mutation:
+        return plant(MUTATIONS if "all" in options.mutation else options.mutation, options.seeds)
     began = time.perf_counter()
-    played, found = search(corpus() if given.corpus else within(given.seconds, given.first, given.least))
+    played, found = search(corpus() if options.corpus else within(options.seconds, options.first, options.least))
     for sentence in found[:_SHOWN]:
         print(_replayed(sentence))
     print(f"{played} seeds, {len(found)} violated something, {time.perf_counter() - began:.1f} s")
     return int(bool(found))
 
 
-def alone() -> None:
+def prepare_interpreter() -> None:
     """Prepare the interpreter: fixed hashes, and garbage collection only on request.
 
     Scenarios begin in the night in which the clocks of this time zone are set forward: no code may depend on local
@@ -194,5 +194,5 @@ def alone() -> None:
 
 
 if __name__ == "__main__":
-    alone()
+    prepare_interpreter()
     sys.exit(main())

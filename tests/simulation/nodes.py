@@ -165,7 +165,7 @@ async def worker(world: "World") -> SimulatedDispatcher:
         ClaimedWork(executions.claimed, executions.stop),
         ClaimedWork(builds.claimed, builds.stop),
     )
-    world.loop.create_task(keep(Duty("stock", LEASE_SECONDS / 2, claim_reconciliation.run)))
+    world.loop.create_task(keep(Duty("claims", LEASE_SECONDS / 2, claim_reconciliation.run)))
     handlers: dict[str, Handler] = {
         RUN_EXECUTION: executions.run,
         BUILD_DEPLOYMENT: builds.run,
@@ -212,9 +212,9 @@ def term(world: "World", parts: Parts, listener: Listener, freed: Listener) -> S
     duties = [
         Duty("reaper", LEASE_SECONDS / 5, reaper.sweep),
         Duty("overdue", 5.0, Overdue(log, slack_seconds=OVERDUE_SECONDS, clock=clock).sweep),
-        Duty("vacancies", 1.0, freed_slots.run),
+        Duty("freed_slots", 1.0, freed_slots.run),
         Duty("abandoned", 5.0, RetentionSweeper(log, execution_days=0).end_abandoned_builds),
-        Duty("missed", 2.0, unless_held(holds, SCHEDULES, resend)),
+        Duty("redelivery", 2.0, unless_held(holds, SCHEDULES, resend)),
         Duty("schedules", 0.5, unless_held(holds, SCHEDULES, firing.tick)),
     ]
     return [relay.run, following.run, *(_kept(duty) for duty in duties)]

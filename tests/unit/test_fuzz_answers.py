@@ -1,4 +1,4 @@
-"""The fuzzer's judgement, on recorded answers: what keeps the contract, and each way to break it."""
+"""The fuzzer's verdict on recorded answers that keep the contract or break it."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ def recorded(status: int, body: bytes, *headers: bytes) -> bytes:
 
 @contextmanager
 def server(answer: bytes, *, silent: bool = False) -> Iterator[str]:
-    """Give every connection the recorded answer; its endpoint."""
+    """Serve the recorded answer to every connection, and yield the endpoint."""
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 

@@ -1,4 +1,4 @@
-"""Settings: read from the environment and a file, refused by name, told in the docs."""
+"""Settings: read from the environment and a file, refused by name, and described in the docs."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder without a .env file."""
+    """Change to a working folder without a .env file."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -34,13 +34,13 @@ while True:
 
 
 def impossible() -> str:
-    """Return why this host cannot have one, as a sentence; empty if it can."""
+    """Return the reason why this host cannot have such a machine, or an empty string."""
     return "" if os.geteuid() == 0 else "Only root can lay a way to another machine."
 
 
 @contextmanager
 def laid() -> Iterator[None]:
-    """A network namespace of its own, routed to and from by this host, which reaches all of its addresses."""
+    """Create a network namespace to which this host routes all of the addresses."""
     server = subprocess.Popen(["unshare", "--net", sys.executable, "-c", SERVE], stdout=subprocess.PIPE)
     here = f"cloud{server.pid}"
     try:

@@ -93,7 +93,7 @@ class Host:
         return await self.client.build(await self.job(archive, **changes), self.hear)
 
     async def function(self, source: str, runtime: str = "", **files: str) -> Run:
-        """Build a one-file function; the run that executes it, to be changed at will."""
+        """Build a one-file function, and return a run that executes it, which tests may change."""
         runtime = runtime or PYTHON
         entry = ENTRY[runtime.split("-")[0]]
         job = await self.job(
@@ -206,7 +206,7 @@ def driver_of(config: ExecutorConfig) -> Driver:
 
 
 def processes_with(marker: str) -> list[int]:
-    """Processes of this machine whose command line holds a marker."""
+    """Return the processes of this machine whose command line contains a marker."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -219,7 +219,7 @@ def processes_with(marker: str) -> list[int]:
 
 
 async def heard_with(heard: list[bytes], text: bytes) -> bytes:
-    """All that was heard of a command, once a text is in it."""
+    """Wait until the output of a command contains a text, and return the output."""
     async with asyncio.timeout(60):
         while text not in (all_of_it := b"".join(heard)):
             await asyncio.sleep(0.05)
@@ -227,5 +227,5 @@ async def heard_with(heard: list[bytes], text: bytes) -> bytes:
 
 
 def address_in(heard: bytes) -> str:
-    """Where a command says that it is, behind `AT`."""
+    """Return the path that a command prints behind `AT`."""
     return heard.partition(b"AT ")[2].split()[0].decode()

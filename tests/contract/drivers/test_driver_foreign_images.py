@@ -23,7 +23,7 @@ def main(context):
 
 @pytest.fixture
 def image(folder: Path) -> Iterator[str]:
-    """Our own image with its label taken away: what is left speaks the contract alone."""
+    """Return Annals' own image without its label; it only speaks the contract."""
     if problem := engine_problem(configuration(folder, "docker")):
         pytest.skip(problem)
     client = connect()

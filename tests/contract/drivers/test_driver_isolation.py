@@ -62,7 +62,7 @@ async def test_code_runs_as_an_unprivileged_user(shell: Shell) -> None:
     ],
 )
 async def test_escape_attempts_fail(shell: Shell, attempt: str) -> None:
-    """By the programs for it, some of which would have root's rights."""
+    """Each attempt runs a common program, some of them setuid root."""
     end, output = await shell.run(f"if {{ {attempt}; }} 2>/dev/null; then echo REACHED; fi; exit 0")
 
     assert "REACHED" not in output

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 async def shells(folder: Path, driver: str) -> AsyncIterator[list[Shell]]:
-    """Two, whose sandboxes bear the same names."""
+    """Run two executors whose sandboxes have the same names."""
     configs = [configuration(folder / name, driver) for name in ("one", "two")]
     drivers = [driver_of(config) for config in configs]
     for config, made in zip(configs, drivers, strict=True):

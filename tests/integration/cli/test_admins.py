@@ -1,4 +1,4 @@
-"""Admins as the command line makes them, and the one that the first start makes when asked to."""
+"""The commands that create admins, and the admin that the first start creates on request."""
 
 import asyncio
 import json

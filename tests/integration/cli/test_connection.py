@@ -1,4 +1,4 @@
-"""Connections of the API's server: what a head may be, what follows it, and how long a caller may take."""
+"""Connections of the API's HTTP server: the limits of heads and bodies, and the timeouts of callers."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ LAST = GET + b"Connection: close\r\n\r\n"
 
 
 async def answered(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with what it was asked: the path, the headers, and the body unless that goes to `/unread`."""
+    """Answer with the path, the headers and the body of the request; leave the body of `/unread` unread."""
     if scope["type"] == "lifespan":
         for step in ("startup", "shutdown"):
             await receive()
@@ -41,7 +41,7 @@ async def answered(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def any_status(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the status in its path."""
+    """Answer with the status in the path."""
     if scope["type"] == "lifespan":
         await answered(scope, receive, send)
         return

@@ -1,4 +1,4 @@
-"""Dead letters as the command line lists and redrives them."""
+"""The commands that list and redrive dead letters."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def on_log(settings: Settings, work: Callable[[EventLog, Vault], Awaitable[T]]) 
 
 
 async def dead(log: EventLog, vault: Vault, history: History, function_id: str, execution_id: str) -> None:
-    """An accepted call whose two attempts failed."""
+    """Record an accepted call whose two attempts failed."""
     stream, key = Execution.stream(P, execution_id), Execution.key(P, execution_id)
     content = await seal_input(vault, P, stream, Input(body=f"for {execution_id}".encode()))
     digest, size = digest_and_size(content)

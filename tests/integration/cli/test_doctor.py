@@ -1,4 +1,4 @@
-"""`annals doctor` on this machine, by trying."""
+"""`annals doctor` on this machine."""
 
 import json
 import os

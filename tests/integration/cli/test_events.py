@@ -1,4 +1,4 @@
-"""`annals events` and `annals history` on a log, as the command line is used."""
+"""The commands `annals events` and `annals history` on a log."""
 
 import asyncio
 import json

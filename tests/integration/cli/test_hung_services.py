@@ -1,4 +1,4 @@
-"""Servers that take connections and never answer: commands that look at an instance say so, and come to an end."""
+"""Servers that accept connections and never answer: commands report them, and end in time."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""An API process that ends while others serve its address: all whom it accepted are answered, later ones elsewhere."""
+"""An API process that ends while others serve its address: it answers accepted requests, the others the later ones."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Commands that can't do what they were asked for say so in one sentence, with the setting, and end with an error."""
+"""Commands that cannot do their work print one sentence with the setting to change, and end with an error."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files that `annals backup` and `annals export` write, as the command line is used."""
+"""The files that the commands `annals backup` and `annals export` write."""
 
 import asyncio
 import json

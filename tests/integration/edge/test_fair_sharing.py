@@ -1,4 +1,4 @@
-"""Many calls of one project beside a call of another: few of the former hold permits, and the latter starts at once."""
+"""Many calls of one project beside a call of another: few of them hold permits, and the other call starts at once."""
 
 import asyncio
 import mmap

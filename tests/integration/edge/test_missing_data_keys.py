@@ -1,4 +1,4 @@
-"""Values whose data key is missing, as after an import without keys: they are named, and everything else is served."""
+"""Values whose data key is missing, as after an import without keys: errors name them, and all else is served."""
 
 from typing import Any
 

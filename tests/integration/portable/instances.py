@@ -1,4 +1,4 @@
-"""An instance as the command line sees it: settings, a log, a vault, and what is compared of two of them."""
+"""An instance as the command line sees it: settings, a log and a vault, and the comparison of two instances."""
 
 import base64
 from collections.abc import AsyncIterator, Sequence
@@ -74,7 +74,7 @@ class Instance:
         await history.complete("e2")
 
     async def deploy(self, deployment: str) -> None:
-        """A deployment that is ready, its archives where its events say."""
+        """Record a ready deployment and store its archives."""
         key = Deployment.key(P, deployment)
         source, artefact = [await self._archive(f"{kind}/{P}/{deployment}/a") for kind in ("sources", "artefacts")]
         await self.log.run(
@@ -114,7 +114,7 @@ class Instance:
         return Artefact(key=key, digest=blob.digest, size=blob.size)
 
     async def complete(self, execution_id: str, text: bytes) -> None:
-        """End an execution that wrote something."""
+        """End an execution with output."""
         execution = await self.log.load(Execution.key(P, execution_id))
         ran = RunRecord(
             deployment_id="d1", function_version=2, environment_digest="e", specification="s-1vcpu-512mb", run_ms=7
@@ -143,7 +143,7 @@ class Instance:
         return [row["row"] for row in found]
 
     async def everything(self) -> dict[str, Any]:
-        """Every table that must be equal after a restore, and the bytes of what lies outside."""
+        """Return every table that must be equal after a restore, and the bytes outside of tables."""
         tables = [*TABLES, *(table for following in FOLLOWING.values() for table in following.tables)]
         state: dict[str, Any] = {name: await self.rows(name) for name in ("events", "data_keys", *tables)}
         contents = await self.database.rows("SELECT stream, version, kind FROM contents ORDER BY 1, 2, 3")

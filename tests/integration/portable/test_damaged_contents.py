@@ -1,4 +1,4 @@
-"""`annals verify --contents` names what is not as it was recorded, and no export holds it as if it were."""
+"""`annals verify --contents` names damaged contents, and no export contains them as if they were whole."""
 
 from collections.abc import Sequence
 from pathlib import Path

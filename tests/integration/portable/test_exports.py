@@ -1,4 +1,4 @@
-"""Exports prove themselves: to the loader, and to a script that knows nothing of the program."""
+"""The loader can verify an export, and so can a script that does not use Annals."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def write(path: Path, lines: Lines) -> Path:
 
 
 def offline(path: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    """The script, run without the rest of Annals."""
+    """Run the script without Annals."""
     command = [sys.executable, "-I", verify_export.__file__, str(path), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 

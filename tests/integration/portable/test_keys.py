@@ -1,4 +1,4 @@
-"""An export with its data keys moves everything; one without them says what cannot be read."""
+"""An export with data keys moves everything; after an export without them, unreadable values are reported."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def elsewhere(there: Instance) -> Instance:
-    """An empty instance with a master key of its own."""
+    """Return an empty instance with its own master key."""
     there.settings.master_key.write_bytes(base64.b64encode(b"the master key of another place!"))
     there.vault = Vault(there.database, master_key(there.settings.master_key))
     return there
@@ -43,7 +43,7 @@ async def variable_of(instance: Instance) -> str:
 
 
 async def add_other_sealed_values(instance: Instance) -> None:
-    """A password, and the credentials of two installations, of which one was removed."""
+    """Record a password and the credentials of two installations, one of them removed."""
     stream = User.stream(P, "ada")
     sealed = await instance.vault.seal(P, stream, "password", "a hash")
     await instance.log.run(

@@ -1,4 +1,4 @@
-"""A log with a history, its seal, and a second place for checkpoints."""
+"""Fixtures: a log with a history, its seal, and a second destination of checkpoints."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The keeper's work on a log, step by step, and the changes that SQL access allows."""
+"""The sealing of a log as the keeper does it, step by step, and tampering by SQL."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Sealed:
         self.sealer = Sealer(self.database, self.nodes, self.signer, self.destinations)
 
     async def seal(self) -> Checkpoint:
-        """Seal everything there is, and sign it."""
+        """Seal all events, and sign a checkpoint."""
         await self.follow()
         checkpoint = await self.sealer.sign()
         assert checkpoint is not None
@@ -61,7 +61,7 @@ class Sealed:
 
 
 async def fill(database: Database, count: int, *, project: str = "p", topic: str = "execution.requested") -> None:
-    """Many events at once, of streams of their own, as raw as the seal sees them: every second one compressed."""
+    """Insert many events of separate streams as raw rows, every second one compressed."""
     before = int(await database.value("SELECT coalesce(max(notification_id), 0) FROM events"))
     await database.execute(
         "INSERT INTO events (originator_id, originator_version, topic, state, recorded_at)"
@@ -82,7 +82,7 @@ async def fill(database: Database, count: int, *, project: str = "p", topic: str
 
 
 async def forge(sealed: Sealed, blob: str, rows: Sequence[StoredRow]) -> None:
-    """Replace an archive, and the row that vouches for it."""
+    """Replace an archive and its row."""
     packed = pack(rows)
     hashes = b"".join(leaf_hash(as_leaf(row)) for row in rows)
     frontier = Frontier()

@@ -30,7 +30,7 @@ EXECUTIONS = 300
 
 @pytest.fixture
 async def old(history: History, sealed: Sealed) -> Sealed:
-    """A log of many executions, swept but for the last few, with a function that is still changed."""
+    """Return a log of many executions, all but the last few swept, and a function that still changes."""
     await history.function()
     for number in range(EXECUTIONS):
         await history.run(f"e{number}")
@@ -123,7 +123,7 @@ async def test_rebuilt_usage_finds_stream_heads_in_an_earlier_archived_batch(
 
 
 async def test_archived_outcomes_find_their_archived_stream_heads(old: Sealed) -> None:
-    """As a recount finds them that begins between the two."""
+    """The read begins between the two events, as a recount of usage does."""
     outcomes = [
         recorded_event
         for recorded_event in await whole(old.log, project="p")
@@ -197,7 +197,7 @@ async def test_archive_that_was_changed_is_refused(old: Sealed) -> None:
 
 
 async def test_archive_that_was_touched_in_any_way_is_found(old: Sealed) -> None:
-    """By its blob, or by the row that names it; each mended again, to see that it was this that was found."""
+    """The blob or its row is damaged; after its repair the verification passes again."""
     (segment,) = await old.archive()
     packed = await old.destinations.own.get(segment.blob)
     await old.database.execute("CREATE TABLE untouched AS SELECT * FROM archive_segments")

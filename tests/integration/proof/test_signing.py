@@ -1,4 +1,4 @@
-"""The keeper's part: it signs as the log grows, and says where readiness is asked for why it does not."""
+"""The keeper signs the log as it grows, and the readiness check reports why it cannot."""
 
 from pathlib import Path
 

@@ -86,7 +86,7 @@ async def test_tampering_with_checkpoints_is_found(long: Sealed, case: str) -> N
 
 @pytest.mark.parametrize("which", ["size = 400", "size = 700", "true"])
 async def test_checkpoints_deleted_from_the_database_still_prove_events(long: Sealed, which: str) -> None:
-    """Those outside are what counts: with them, what happens to events is found as before."""
+    """Copies outside the database are enough: with them verification still finds altered events."""
     await long.database.execute(f"DELETE FROM seal_checkpoints WHERE {which}")  # noqa: S608 - words of ours
     untouched = await long.verify()
     await long.database.execute("UPDATE events SET state = '{}' WHERE notification_id = 650")

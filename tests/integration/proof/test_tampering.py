@@ -8,14 +8,14 @@ from annals.store.postgres.database import Database
 from tests.integration.proof.sealed import Sealed, fill
 
 EVENTS = 700
-"""More than two tiles of leaves, so that there are full ones and one that grows."""
+"""The number of events, more than two tiles of leaves, so that some tiles are full and one grows."""
 
 Tamper = Callable[[Database], Awaitable[object]]
 
 
 @pytest.fixture
 async def long(sealed: Sealed) -> Sealed:
-    """A log of so many events with positions 1 to EVENTS, sealed in two steps."""
+    """Return a log with positions 1 to EVENTS, sealed in two steps."""
     await fill(sealed.database, 400)
     await sealed.seal()
     await fill(sealed.database, EVENTS - 400, project="q")
@@ -121,7 +121,7 @@ async def test_tampering_with_events_is_found_and_located(long: Sealed, case: st
 
 
 async def test_inserted_event_is_found_between_positions(sealed: Sealed) -> None:
-    """A batch that was rolled back leaves a gap; nothing may appear there later."""
+    """A batch that was rolled back leaves a gap, in which no event may appear later."""
     await fill(sealed.database, 299)
     await sealed.database.execute("SELECT setval('events_notification_id_seq', 300)")
     await fill(sealed.database, 50, project="q")
@@ -149,7 +149,7 @@ async def test_cut_tail_with_its_seal_is_found_by_the_checkpoints_outside(long: 
 
 
 async def test_cut_and_rewritten_tail_with_its_seal_is_found(long: Sealed) -> None:
-    """The forger seals another end of the log; what he lacks is the key, and the folder outside."""
+    """The attacker seals another end of the log, but lacks the signing key and access to the outside folder."""
     for statement in (
         "DELETE FROM events WHERE notification_id > 650",
         "DELETE FROM seal_checkpoints WHERE size > 400",
@@ -192,7 +192,7 @@ async def test_without_copies_the_checkpoints_bound_where_it_was_altered(long: S
 
 
 async def test_altered_tiles_over_unchanged_events_are_reported(long: Sealed) -> None:
-    """The log itself is what was signed: the fault names the seal, not the event."""
+    """The log is unchanged, so the fault names the seal and not an event."""
     await long.database.execute("UPDATE seal_tiles SET hashes = hashes || '' WHERE level = 0")
     assert (await long.verify()).ok
     change = (

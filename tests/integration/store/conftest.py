@@ -1,4 +1,4 @@
-"""An open log over the accounts of `ledger.py`."""
+"""Fixtures: an open log with the accounts of `ledger.py`."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -30,7 +30,7 @@ def accounts_url(database_url: str) -> str:
 
 @pytest.fixture
 def open_log(accounts_url: str, tmp_path: Path) -> OpenLog:
-    """Opens one more log on the same database, as another process would."""
+    """Return a function that opens one more log on the same database, as another process does."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[EventLog]:

@@ -1,4 +1,4 @@
-"""A small aggregate with a read model of its own, for tests of the store that say nothing about functions."""
+"""A small aggregate with its own read model, for tests of the store that are independent of functions."""
 
 from typing import Any, ClassVar
 

@@ -5,7 +5,7 @@ from annals.store.secrets.vault import CHANNEL
 
 
 async def add_project(database: Database, *project_ids: str) -> None:
-    """Let projects exist, as their creation does."""
+    """Insert the rows of projects, as their creation does."""
     for project_id in project_ids:
         await database.execute(
             "INSERT INTO projects (stream_id, version, sequence, project_id, name, created_at, updated_at)"
@@ -15,7 +15,7 @@ async def add_project(database: Database, *project_ids: str) -> None:
 
 
 async def delete_project(database: Database, project_id: str) -> None:
-    """Delete a project with its data key, and notify of that, as its deletion does."""
+    """Delete a project with its data key, and send the notification, as its deletion does."""
     async with database.transaction() as conn:
         await conn.execute("SELECT FROM projects WHERE project_id = %s FOR UPDATE", (project_id,))
         await conn.execute("DELETE FROM data_keys WHERE project = %s", (project_id,))

@@ -1,4 +1,4 @@
-"""Running commands: what is loaded, what is recorded, what comes back."""
+"""Commands: the streams that they load, the events that they record, and their results."""
 
 import asyncio
 from collections.abc import Sequence

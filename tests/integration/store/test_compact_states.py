@@ -1,4 +1,4 @@
-"""When a log starts to compress states, and that readers see no difference."""
+"""The compression of states: when a log starts it, and that readers see no difference."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -91,7 +91,7 @@ async def test_states_stay_plain_until_the_last_step_of_an_upgrade(empty_databas
 
 @pytest.mark.parametrize("were", [True, False])
 async def test_append_finds_its_own_events_in_either_form(database_url: str, tmp_path: Path, were: bool) -> None:
-    """After an answer was lost; the same state need not be the same compressed bytes."""
+    """The answer of the append was lost; the same state may have other compressed bytes."""
     async with opened(database_url, tmp_path) as log:
         log.mapper.compacts = were
         await execute(log, "one")

@@ -1,4 +1,4 @@
-"""Contents beside the events: kept with the append, checked when read, dropped without a trace in the log."""
+"""Contents beside the events: stored with the append, verified when read, and deleted without a trace in the log."""
 
 from pathlib import Path
 

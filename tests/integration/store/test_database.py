@@ -1,4 +1,4 @@
-"""Reads outlive what happens to connections."""
+"""Reads survive broken connections."""
 
 import asyncio
 from contextlib import suppress

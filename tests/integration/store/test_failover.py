@@ -1,4 +1,4 @@
-"""A failover to the synchronous standby: it may have more than was acknowledged, never less."""
+"""A failover to the synchronous standby, which has every acknowledged event."""
 
 import asyncio
 from itertools import count
@@ -13,7 +13,7 @@ from tests.integration.store.test_standby import CANCEL, TERMINATE, appended_in_
 
 
 async def test_promoted_standby_has_all_that_was_acknowledged() -> None:
-    """The standby comes and goes under writers whose waits are canceled and terminated; then the primary dies."""
+    """The standby stops and starts while writers wait and are canceled or terminated; then the primary dies."""
     pair = Replicated()
     try:
         migrate(pair.url())

@@ -23,11 +23,11 @@ NOTES_ARE_LOST = (
     "CREATE TRIGGER lose BEFORE INSERT OR UPDATE ON checkpoints"
     " FOR EACH ROW WHEN (NEW.error <> '') EXECUTE FUNCTION lose()",
 )
-"""Postgres goes away whenever a follower says why it stands still; a sequence keeps what is rolled back."""
+"""A trigger that simulates an outage whenever a follower records an error; the sequence survives the rollback."""
 
 
 class Sums:
-    """A read model that a follower keeps: what was deposited, by account."""
+    """A read model of a follower: the sum of deposits by account."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""The appender itself: who shares a transaction, who fails alone, and what happens when the connection breaks."""
+"""The group appender: requests that share a transaction, requests that fail alone, and broken connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -43,7 +43,7 @@ async def all_events(database: Database) -> list[tuple[str, int]]:
 
 
 async def under_way(appender: GroupAppender, slow: AppendRequest) -> "asyncio.Task[Appended]":
-    """A request that sleeps, once it does (or has: what comes now is not in its batch)."""
+    """Submit a request that sleeps in Postgres, and wait until its batch has started."""
     task = asyncio.create_task(appender.append(slow))
     query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
     async with asyncio.timeout(60):
@@ -53,7 +53,7 @@ async def under_way(appender: GroupAppender, slow: AppendRequest) -> "asyncio.Ta
 
 
 async def outcomes(appender: GroupAppender, *requests: AppendRequest) -> list[Appended | BaseException]:
-    """Submit at once, behind a slow one, so that all of them are in one batch."""
+    """Submit requests behind a slow one, so that they form one batch."""
     slow = await under_way(appender, request(event("slow:p"), statements=[SLEEP]))
     answers = await asyncio.gather(*(appender.append(one) for one in requests), return_exceptions=True)
     await slow

@@ -1,4 +1,4 @@
-"""The states of idempotency keys while processes end and Postgres comes and goes."""
+"""The states of idempotency keys while processes end and Postgres stops and starts."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ CHANGES_ARE_LOST = (
     " RETURN NEW; END $$",
     "CREATE TRIGGER lose BEFORE UPDATE OR DELETE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION lose()",
 )
-"""Postgres goes away whenever a process releases or frees a key."""
+"""A trigger that simulates an outage whenever a process releases or frees a key."""
 
 
 class AnswersLate(Database):

@@ -1,4 +1,4 @@
-"""Migrations: each applied once, by one process at a time, and never changed after."""
+"""Migrations: one process applies each of them once, and an applied migration may not change."""
 
 import threading
 

@@ -17,14 +17,14 @@ WRITERS, EACH = 4, 25
 
 
 class Reader:
-    """Counts what it sees, and only ever asks for later positions."""
+    """A reader that counts events, and only asks for later positions."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self.seen = self._last = 0
 
     async def read(self) -> bool:
-        """Whether there was anything."""
+        """Read once, and return True if there were events."""
         query = "SELECT notification_id FROM events WHERE notification_id > %s ORDER BY 1"
         rows = await (await self._conn.execute(query, (self._last,))).fetchall()
         if rows:

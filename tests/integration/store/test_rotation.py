@@ -1,4 +1,4 @@
-"""Another master key takes over while processes run: nothing becomes unreadable, at no moment, for none of them."""
+"""The rotation of the master key while processes run: every value stays readable for all of them."""
 
 import asyncio
 import stat
@@ -21,7 +21,7 @@ async def path(database: Database, tmp_path: Path) -> Path:
 
 
 def process(database: Database, path: Path) -> Vault:
-    """What a process that starts now holds."""
+    """Return the vault of a process that starts now."""
     return Vault(database, master_key(path))
 
 

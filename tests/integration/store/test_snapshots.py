@@ -1,4 +1,4 @@
-"""Snapshots make loading shorter and change nothing else."""
+"""Snapshots shorten the loading of streams, and change nothing else."""
 
 import asyncio
 import time

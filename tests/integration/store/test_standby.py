@@ -63,7 +63,7 @@ async def appender(database: Database) -> AsyncIterator[GroupAppender]:
 
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing notices that the standby is away, as in the moments before it is noticed."""
+    """Disable the detection of a missing standby, as in the moments before it is noticed."""
     monkeypatch.setattr(standby, "LOOK_SECONDS", 3600.0)
 
 
@@ -259,7 +259,7 @@ async def _restart(pair: Replicated) -> None:
 
 
 async def _crash_of_a_backend(pair: Replicated) -> None:
-    """The postmaster stays, and recovers as after a crash of its own."""
+    """The postmaster stays alive, and recovers as after a crash."""
     with psycopg.connect(pair.url(), autocommit=True) as conn:
         found = conn.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").fetchone()
     assert found is not None

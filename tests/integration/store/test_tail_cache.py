@@ -1,4 +1,4 @@
-"""Followers of a process over one window of the log: each has its own place, pace and poison, and misses nothing."""
+"""Followers that share one tail cache: each has its own position, speed and poison event, and misses no event."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +19,7 @@ from tests.integration.store.ledger import Account, absent, close, deposit, key,
 
 
 class Seen:
-    """What a follower's handler was handed; slow by `seconds` a batch, and refusing one position."""
+    """A handler that records its events; it takes `seconds` for each batch, and rejects one position."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.positions: list[int] = []
@@ -34,7 +34,7 @@ class Seen:
 
 @asynccontextmanager
 async def followed(log: EventLog, seen: dict[str, Seen], **given: Any) -> AsyncIterator[Listener]:
-    """Followers by name, at work on one window meanwhile."""
+    """Run followers by name on one tail cache."""
     async with Listener.open(log.database) as listener:
         shared = TailCache(log.reader, listener)
         running = [

@@ -1,4 +1,4 @@
-"""Secrets at rest: bound to their place, unreadable without the master key, gone with their project."""
+"""Stored secrets: bound to their use, unreadable without the master key, and deleted with their project."""
 
 import asyncio
 import stat

@@ -1,4 +1,4 @@
-"""A process that appends pairs of events to streams of its own, and says on standard output which were acknowledged."""
+"""A process that appends pairs of events to its own streams, and prints the acknowledged ones."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""When an execution is to run: every edge case of `scheduledAt`."""
+"""The due time of an execution: every edge case of `scheduledAt`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Valid credentials are remembered for a while, and answers to wrong keys are delayed more and more."""
+"""Valid credentials are cached for a while, and answers to wrong keys are delayed increasingly."""
 
 import asyncio
 

@@ -30,7 +30,7 @@ Client = TestClient[Any]
 
 
 class Met(Exception):
-    """The route that a request met, told by a guard before its operation begins."""
+    """Return the route of a request, which a guard reports before the operation begins."""
 
     def __init__(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         scope = connection.scope

@@ -1,4 +1,4 @@
-"""The events and contents that an outcome leads to."""
+"""The events and contents that an outcome records."""
 
 from datetime import UTC, datetime
 from typing import Any

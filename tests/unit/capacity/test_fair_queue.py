@@ -1,4 +1,4 @@
-"""The fair queue: how many requests of a project run at once, and in which order they start."""
+"""The fair queue: the number of concurrent requests of a project, and the order in which requests start."""
 
 import asyncio
 import mmap

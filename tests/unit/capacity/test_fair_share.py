@@ -1,4 +1,4 @@
-"""The policy of fair sharing: which request may start, given what all projects want."""
+"""The policy of fair sharing: the requests that may start, given the demand of all projects."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ FEW = 2
 
 @dataclass
 class Host:
-    """What the policy sees of the host."""
+    """The state of the host that the policy sees."""
 
     contended: bool = True
     others: int = 0

@@ -1,4 +1,4 @@
-"""Tenant activity: what API processes of one host know of each other's projects."""
+"""Tenant activity: the knowledge of API processes of one host about each other's projects."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What commands print and refuse, without a running instance."""
+"""The output and errors of commands without a running instance."""
 
 import json
 import re

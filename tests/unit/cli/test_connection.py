@@ -1,4 +1,4 @@
-"""A connection tells the application which hosts a request names, and that its client has gone."""
+"""A connection passes a request's Host headers to the application, and reports that the client has disconnected."""
 
 import asyncio
 from typing import Any
@@ -43,7 +43,7 @@ def connected(app: Any, transport: FakeTransport) -> HttpConnection:
 
 
 async def hosts(head: bytes) -> tuple[list[bytes], str]:
-    """The Host headers that the application sees of a request, and its path."""
+    """Return a request's Host headers and path as the application sees them."""
     seen: list[Any] = []
 
     async def app(scope: Any, _receive: Any, _send: Any) -> None:

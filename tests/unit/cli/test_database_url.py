@@ -1,4 +1,4 @@
-"""ANNALS_DATABASE_URL in every form that libpq takes, wherever something but libpq reads it."""
+"""Every form of ANNALS_DATABASE_URL that libpq accepts, in the code that reads it without libpq."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `annals doctor` says of a standby, by what Postgres says of itself."""
+"""The lines of `annals doctor` about a standby, by the settings and state of Postgres."""
 
 import pytest
 

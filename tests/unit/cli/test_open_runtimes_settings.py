@@ -1,4 +1,4 @@
-"""The façade's settings: off unless asked for, and refused with a sentence where they cannot be used."""
+"""The settings of the Open Runtimes API: off by default, and refused with a sentence if they cannot work."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a start says: how far it is, and for each error of the operating system the step that helps."""
+"""The messages of a start: its progress, and the next step for each error of the operating system."""
 
 import asyncio
 import errno

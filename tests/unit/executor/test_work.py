@@ -1,4 +1,4 @@
-"""Jobs are found by name: a newer epoch replaces them, a cancel ends them, and callers learn which it was."""
+"""Jobs are found by name: a newer epoch replaces a job, a cancel ends it, and callers learn the reason."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Who shares a transaction."""
+"""The requests that share a transaction."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""Placeholders are psycopg's, and are read as psycopg reads them."""
+"""Placeholders have the syntax of psycopg, and are read in the same way."""
 
 import re
 from collections.abc import Sequence

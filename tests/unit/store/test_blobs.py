@@ -209,7 +209,7 @@ async def test_unfinished_files_of_dead_processes_are_removed_and_those_of_livin
 
 
 class SweptBefore(ThreadPoolExecutor):
-    """Threads of a process whose every step on the disk takes so long that it is swept before."""
+    """Threads that sweep unfinished files before each step, as on a disk that is slower than the sweep."""
 
     def __init__(self, blobs: Blobs, folder: Path) -> None:
         super().__init__(1)

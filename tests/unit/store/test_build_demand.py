@@ -1,4 +1,4 @@
-"""Fair sharing of build slots: which of the builds that wait may start."""
+"""Fair sharing of build slots: the waiting builds that may start."""
 
 import pytest
 from hypothesis import given

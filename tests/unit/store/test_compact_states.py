@@ -1,4 +1,4 @@
-"""States of executions as they are stored: smaller, the same when read, and nothing else when they were touched."""
+"""Stored states of executions: compressed, equal when read, and refused when altered."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +62,7 @@ def test_garbage_is_refused_as_such(garbage: bytes) -> None:
 
 
 def test_changed_bit_is_noticed_or_changes_nothing() -> None:
-    """A match may be copied from two places: such a frame says the same in other words."""
+    """Two encodings of one state exist, since a match may refer to two positions."""
     state = UNSEEN[0]
     stored = compact(state)
     said = 0

@@ -1,4 +1,4 @@
-"""Who is lost is judged by the watcher's own clock."""
+"""The watcher's own clock decides which holders are lost."""
 
 from annals.store.coordination.leases import Watch
 
@@ -16,7 +16,7 @@ def watch(clock: Clock) -> Watch:
 
 
 def looks(watched: Watch, clock: Clock, seconds: float, beats: dict[str, int], wanted: set[str]) -> set[str]:
-    """Look every two seconds, as a reaper does; the last answer."""
+    """Check every two seconds, as a reaper does, and return the last result."""
     lost: set[str] = set()
     until = clock.now + seconds
     while clock.now < until:

@@ -1,4 +1,4 @@
-"""What a process hears of commits, by name: nothing that a waiter asks for is missed, however many names there are."""
+"""Notifications of commits by name: a waiter misses none of its name, for any number of names."""
 
 import asyncio
 from typing import Any, cast

@@ -28,7 +28,7 @@ def encrypted(project: str = "") -> bytes:
 
 
 def changed(**header: Any) -> bytes:
-    """A file whose header says something else."""
+    """Return a keys file with a changed header."""
     content = json.loads(encrypted())
     content["header"].update(header)
     return json.dumps(content).encode()

@@ -1,4 +1,4 @@
-"""A process keeps its name while it keeps beating, and takes another when others have judged it lost."""
+"""A process keeps its name while it sends heartbeats, and takes another name after others judged it lost."""
 
 from annals.store.coordination.leases import NO_BUILDS, BuildSlots, Leases, ProcessLease
 

@@ -1,4 +1,4 @@
-"""Which notices mean that a commit did not wait for its standby."""
+"""The notices of Postgres that mean that a commit did not wait for its standby."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which appends require the project that their request was authorized for."""
+"""The appends that require the project for which their request was authorized."""
 
 from annals.domain.execution import Execution
 from annals.domain.project import Project

@@ -1,4 +1,4 @@
-"""A snapshot brings back what was taken, with every type."""
+"""A snapshot restores every value with its type."""
 
 from datetime import UTC, datetime
 from enum import Enum

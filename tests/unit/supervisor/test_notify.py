@@ -1,4 +1,4 @@
-"""What a process tells its supervisor, however that is."""
+"""The notifications of a process to its supervisor, which may be slow or blocked."""
 
 import socket
 from pathlib import Path

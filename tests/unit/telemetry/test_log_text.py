@@ -1,4 +1,4 @@
-"""Log entries as a person reads them."""
+"""Log entries as text for people."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Metrics of one process, and what a name's next process takes over."""
+"""The metrics of one process, and the counters that the next process of its name takes over."""
 
 import os
 from pathlib import Path

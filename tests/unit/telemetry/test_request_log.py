@@ -1,4 +1,4 @@
-"""Requests in the log: each while they come slowly, counted when they come fast."""
+"""Requests in the log: one line each at a low rate, and a count at a high rate."""
 
 from structlog.testing import capture_logs
 

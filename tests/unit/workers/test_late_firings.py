@@ -1,4 +1,4 @@
-"""When a schedule's firing counts as late."""
+"""The firings of a schedule that count as late."""
 
 from datetime import UTC, datetime, timedelta
 

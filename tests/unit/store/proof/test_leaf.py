@@ -1,4 +1,4 @@
-"""What is sealed of an event, and how it is written down to come back byte for byte."""
+"""The leaf that seals an event, and the line from which the same bytes are read back."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Signed notes, held to the public format with a verification that shares no code with it."""
+"""Signed notes in the public format, checked by a verification that shares no code with Annals."""
 
 import base64
 import hashlib
