@@ -84,6 +84,7 @@ class HttpConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._bounds = self.config.bounds
+        self._most_bytes, self._most_lines = self._bounds.head_bytes, self._bounds.head_lines  # read for every header
         self._heading = self._began = False
         self._head_bytes = self._head_lines = self._head_fed = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -169,7 +170,8 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._heading, self._served = False, True
         self._head_has_come()
-        self._require(len(self.pipeline) < self._bounds.waiting, Rejection.TOO_MANY)
+        if self.pipeline:
+            self._require(len(self.pipeline) < self._bounds.waiting, Rejection.TOO_MANY)
         if self.url.startswith((b"http://", b"https://")):
             self._name_host_of_url()
         elif not self.url.startswith(b"/"):  # `*`, or the host of a CONNECT request
@@ -194,7 +196,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        self._require(self._head_bytes <= self._bounds.head_bytes and self._head_lines <= self._bounds.head_lines)
+        self._require(self._head_bytes <= self._most_bytes and self._head_lines <= self._most_lines)
 
     def _require(self, bounded: bool, rejection: Rejection = Rejection.TOO_LARGE) -> None:
         if not bounded:

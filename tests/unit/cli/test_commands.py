@@ -215,6 +215,8 @@ def test_port_in_use_is_reported_as_a_sentence() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(Unavailable, match=f"Port {port} on 127.0.0.1 is taken"):
             listen("127.0.0.1", port)
+        with pytest.raises(Unavailable, match="ANNALS_FACADE_LISTEN"):
+            listen("127.0.0.1", port, options="ANNALS_FACADE_LISTEN")
     with pytest.raises(Unavailable, match="--host"):
         listen("no.such.host.invalid", 0)
 

@@ -1,5 +1,7 @@
 """The settings of the Open Runtimes API: off by default, and refused with a sentence if they cannot work."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,9 @@ def test_invalid_secret_is_refused(content: bytes | None, tmp_path: Path) -> Non
         path.write_bytes(content)
     with pytest.raises(Invalid, match="ANNALS_FACADE_SECRET_FILE"):
         configured(read({"ANNALS_FACADE_LISTEN": "127.0.0.1:1", "ANNALS_FACADE_SECRET_FILE": str(path)}))
+
+
+def test_executor_without_the_facade_imports_no_web_framework() -> None:
+    check = "import sys, annals.cli.role_executor; sys.exit('litestar' in sys.modules or 'uvicorn' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
