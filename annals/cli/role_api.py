@@ -1,9 +1,13 @@
-"""`annals api`: one API process. Several share a port: by the supervisor's socket, or by SO_REUSEPORT of their own."""
+"""`annals api`: one API process. Several share a port.
+
+They share the supervisor's socket or that of `annals listen`, or each has a socket of its own with SO_REUSEPORT.
+"""
 
 import asyncio
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +19,8 @@ from annals.app.services import RemoteExecutor
 from annals.cli.executor_client import open_executor
 from annals.cli.foreground import asked_to_end, json_logs, run
 from annals.http.http_server import HttpServer, NotStarted
-from annals.http.listening import listen
+from annals.http.listening import Unavailable, listen
+from annals.http.socket_passing import receive
 from annals.settings import Settings
 from annals.supervisor.notify import notify
 from annals.telemetry.metrics import share
@@ -113,12 +118,12 @@ async def _serve(settings: Settings, executor: RemoteExecutor, descriptor: int) 
     if settings.metrics is not None:
         share(settings.metrics, settings.process_name or f"api{os.getpid()}")
     app = Watched(create_app(settings, executor))
-    shared = descriptor >= 0
-    listening = socket.socket(fileno=descriptor) if shared else listen(settings.host, settings.port, shared=True)
+    listening, holder = await _listening(settings, descriptor)
+    shared = descriptor >= 0 or holder is not None
     server = HttpServer(app, listening, rejection_answer)
     serving = asyncio.ensure_future(server.run_until_stopped())
     ready = asyncio.ensure_future(app.ready.wait())
-    ending = asyncio.ensure_future(asked.wait())
+    ending = asyncio.ensure_future(asked.wait() if holder is None else _asked_or_lost(asked, holder))
     await asyncio.wait([serving, ready, ending], return_when=asyncio.FIRST_COMPLETED)
     if ready.done():
         log.info("ready", endpoint=settings.endpoint)
@@ -135,3 +140,24 @@ async def _serve(settings: Settings, executor: RemoteExecutor, descriptor: int) 
         await serving
     except NotStarted as error:
         raise app.failure or error from None
+    if not asked.is_set() and holder is not None:
+        raise Unavailable("`annals listen` ended. This process starts again to receive the new listening socket.")
+
+
+async def _listening(settings: Settings, descriptor: int) -> tuple[socket.socket, socket.socket | None]:
+    """Return the socket to serve, and the connection that ends with the process that passed it, if one did."""
+    if descriptor >= 0:
+        return socket.socket(fileno=descriptor), None
+    if settings.api_socket:
+        return await receive(Path(settings.api_socket))
+    return listen(settings.host, settings.port, shared=True), None
+
+
+async def _asked_or_lost(asked: asyncio.Event, holder: socket.socket) -> None:
+    """Wait until the process is asked to end, or the process that passed the listening socket has ended."""
+    asking = asyncio.ensure_future(asked.wait())
+    losing = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(holder, 1))
+    await asyncio.wait([asking, losing], return_when=asyncio.FIRST_COMPLETED)
+    for task in (asking, losing):
+        task.cancel()
+    holder.close()
