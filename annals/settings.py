@@ -42,6 +42,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: Annotated[
         str, _says("How clients and functions reach the API, with `/v1`; empty: made of host and port.", "URL")
     ] = ""
+    functions_api_url: Annotated[
+        str,
+        _says(
+            "How functions reach the API, with `/v1`, where that differs from clients; the docker driver checks it at"
+            " its start. Empty: as clients do.",
+            "URL",
+        ),
+    ] = ""
+    api_socket: Annotated[
+        str,
+        _says(
+            "Unix socket over which `annals listen` passes its listening socket to API processes; empty: each listens"
+            " itself.",
+            "file",
+        ),
+    ] = ""
     trusted_proxies: Annotated[
         tuple[str, ...],
         _says("Reverse proxies whose `X-Forwarded-For` and `-Proto` are believed: addresses, networks.", "comma list"),
@@ -163,6 +179,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _says("What isolates functions; `auto` takes docker where an engine answers, else sandbox."),
     ] = "auto"
     docker_host: Annotated[str, _says("Container engine of the docker driver; empty: the usual socket.", "URL")] = ""
+    docker_network: Annotated[
+        str, _says("The engine's network that functions run in; the docker driver creates it if it is missing.")
+    ] = "annals"
     bwrap: Annotated[
         str,
         _says(
@@ -222,6 +241,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     process_name: Annotated[
         str,
         _says("Names this process among its host's, in the metrics folder; empty: role and pid. `annals up` sets it."),
+    ] = ""
+    health_file: Annotated[
+        str,
+        _says(
+            "File that a ready process writes every two seconds, for health checks of its container; empty: none.",
+            "file",
+        ),
     ] = ""
     log_format: Annotated[
         Literal["auto", "json", "console"],
@@ -386,11 +412,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         reach = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 (told apart, not bound)
         return self.public_url.rstrip("/") or f"http://{reach}:{self.port}/v1"
 
+    @property
+    def functions_endpoint(self) -> str:
+        """How functions reach the API, `/v1` included."""
+        return self.functions_api_url.rstrip("/") or self.endpoint
+
 
 def read(environment: Mapping[str, str] | None = None, **chosen: object) -> Settings:
     """Settings from `.env` in the working folder, then the environment, then `chosen` (None: not chosen).
 
-    Raises Invalid for an unknown name and for a value that its setting can't take.
+    The value of any setting may be in a file, which the setting's name with `_FILE` names: a secret is then in no
+    environment. Raises Invalid for an unknown name and for a value that its setting can't take.
     """
     given = os.environ if environment is None else environment
     named = {
@@ -400,9 +432,16 @@ def read(environment: Mapping[str, str] | None = None, **chosen: object) -> Sett
     known = {setting.name: setting for setting in described()}
     values: dict[str, Any] = {}
     for name, text in named.items():
-        if name not in known:
+        setting = known.get(name)
+        in_file = None if setting else known.get(name.removesuffix("_FILE"))
+        if setting is not None:
+            values[setting.field] = _parse(setting, text)
+        elif in_file is None:
             raise Invalid(_unknown(name, list(known)))
-        values[known[name].field] = _parse(known[name], text)
+        elif in_file.name in named:
+            raise Invalid(f"{in_file.name} and {name} are both set. Keep one of them.")
+        else:
+            values[in_file.field] = _parse(in_file, _content(name, Path(text)))
     values.update((name, value) for name, value in chosen.items() if value is not None)
     return Settings(**values)
 
@@ -474,6 +513,14 @@ def _parse(setting: Described, text: str) -> Any:
     except msgspec.ValidationError as error:
         choice = f"one of {', '.join(setting.choices)}" if setting.choices else _wanted(*get_args(setting.type)[:2])
         raise Invalid(f"{setting.name} can't be {text!r}: {choice or error}.") from None
+
+
+def _content(name: str, path: Path) -> str:
+    """Return the content of a file that a variable names."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{name} names {path}, which cannot be read: {error}.") from None
 
 
 def _unknown(name: str, known: list[str]) -> str:

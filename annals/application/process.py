@@ -59,7 +59,7 @@ async def open_process(
         log = await open_log(database, contents)
         stack.push_async_callback(log.close)
         vault = await Vault.of(database, settings.master_key)
-        platform = InstanceInfo(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+        platform = InstanceInfo(endpoint=settings.functions_endpoint, version=API_VERSION, region=settings.region)
         environments = Environments(database, vault, platform)
         await stack.enter_async_context(forgetting_deleted_keys(database, vault, environments))
         lease = ProcessLease(Leases(database), role, lease_seconds=settings.lease_s, doing=doing, builds=builds)

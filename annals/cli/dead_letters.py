@@ -101,7 +101,7 @@ def redrive(*, ids: tuple[str, ...], everything: bool, data: Path | None, as_jso
 async def _redrive(log: EventLog, settings: Settings, project: str, function_id: str, ids: list[str]) -> RedriveOutcome:
     """Redrive the named dead letters, or all without names; skip those that another caller redrove meanwhile."""
     vault = await Vault.of(log.database, settings.master_key)
-    platform = InstanceInfo(endpoint=settings.endpoint, version=API_VERSION, region=settings.region)
+    platform = InstanceInfo(endpoint=settings.functions_endpoint, version=API_VERSION, region=settings.region)
     redriver = Redriver(log, vault, Environments(log.database, vault, platform), project_id=project)
     done, missing = RedriveOutcome(redriven=[], refused=[]), set(ids)
     async for row in _letters(log, {"project": project, "function": function_id, "ids": ids or None}):

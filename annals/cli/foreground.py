@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,17 +13,27 @@ import structlog
 import uvloop
 
 from annals.cli.options import chosen
-from annals.executor.errors import BubblewrapUnusable, EngineAway, ExecutorMissing, WorkFolderTaken
+from annals.executor.errors import (
+    ApiUnreachable,
+    BubblewrapUnusable,
+    EngineAway,
+    ExecutorMissing,
+    NetworkUnusable,
+    WorkFolderTaken,
+)
 from annals.http.listening import Unavailable
 from annals.settings import Invalid, Settings
 from annals.store.content.blobs import BlobError
 from annals.store.errors import MasterKeyWrong, MigrationError, StoreUnavailable, UrlInvalid
+from annals.supervisor.notify import keep_health_file
 from annals.telemetry.logging import configure
 
 log = structlog.get_logger()
 
 _EXPLAINED = (
+    ApiUnreachable,
     Invalid,
+    NetworkUnusable,
     MasterKeyWrong,
     MigrationError,
     StoreUnavailable,
@@ -43,6 +54,8 @@ def run(role: str, serve: Callable[[Settings], Coroutine[Any, Any, None]], *, js
     """Run a role until it ends, configured by the environment alone."""
     settings = chosen(log_format="json" if json_logs else None)
     configure(settings, role)
+    if settings.health_file:
+        keep_health_file(Path(settings.health_file))
     os.umask(0o077)
     try:
         uvloop.run(serve(settings))

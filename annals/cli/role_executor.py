@@ -61,12 +61,14 @@ def configured(settings: Settings) -> ExecutorConfig:
         driver=settings.driver,
         bwrap=settings.bwrap,
         network=settings.sandbox_network,
-        network_allow=(settings.port,) if settings.port else (),  # functions may call the API, nothing else of the host
+        network_allow=_api_ports(settings),  # functions may call the API, nothing else of the host
         network_closed=_services(settings),
         images=settings.images,
         allow=settings.runtimes,
         passthrough=settings.build_env_passthrough,
         docker_host=settings.docker_host,
+        docker_network=settings.docker_network,
+        api_url=settings.functions_api_url,
         tls=tls(settings),
         open_runtimes=open_runtimes(settings),
         idle_pool=settings.reserve,
@@ -100,6 +102,15 @@ def _usual(settings: Settings) -> Limits:
     """The size of functions that were created without one."""
     size = default_specification(settings.specifications())
     return Limits(cpus=size.cpus, memory_mb=size.memory)
+
+
+def _api_ports(settings: Settings) -> tuple[int, ...]:
+    """Return the ports of this host at which functions may call the API."""
+    ports = {settings.port} if settings.port else set()
+    if settings.functions_api_url:
+        url = urlsplit(settings.functions_api_url)
+        ports.add(url.port or (443 if url.scheme == "https" else 80))
+    return tuple(sorted(ports))
 
 
 def _services(settings: Settings) -> tuple[tuple[str, int], ...]:

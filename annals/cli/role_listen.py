@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import structlog
 
+from annals.cli.foreground import asked_to_end, json_logs, run
 from annals.http.listening import listen as listening_socket
 from annals.http.socket_passing import SocketPassing
-from annals.cli.foreground import asked_to_end, json_logs, run
 from annals.settings import Invalid, Settings
 from annals.supervisor.notify import notify
 

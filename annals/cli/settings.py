@@ -10,7 +10,9 @@ HEAD = """\
 # Settings
 
 Every process reads its settings from environment variables, and from a `.env` file in its working folder, which the
-environment overrules. A name that is not listed here is refused. This page is made by `annals settings --markdown`.
+environment overrules. A name that is not listed here is refused. A value may be in a file that the name with `_FILE`
+names, as `ANNALS_DATABASE_URL_FILE`, so that secrets are in no environment. `annals settings --markdown` makes this
+page.
 
 | name | default | unit | what it says |
 |---|---|---|---|

@@ -37,7 +37,8 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `data` is the folder of installed runtimes, `work` a folder whose content may be lost. `listen` is `unix:/path` or
     `tcp:host:port`; TCP needs `tls`. `allow` lists the runtime ids to serve, empty for all. `bwrap` is the sandbox
-    driver's program, empty to choose one. `images` maps runtime ids to images of the docker driver.
+    driver's program, empty to choose one. The docker driver runs functions in `docker_network`, and checks at its start
+    that they reach `api_url`, unless it is empty. `images` maps runtime ids to images of the docker driver.
     `network_allow` lists ports of the host that isolated sandboxes and containers may call, `network_closed` other
     hosts' ports that they may not. `idle_pool` maps runtimes to the number of idle instances kept from the start, and
     `*` to the number for each other runtime in use; the docker driver starts them with the `usual` limits, the
@@ -58,6 +59,8 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = PASSTHROUGH
     docker_host: str = ""
+    docker_network: str = "annals"
+    api_url: str = ""
     tls: Tls | None = None
     idle_seconds: float = 300.0
     grace_seconds: float = 2.0

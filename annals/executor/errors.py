@@ -17,6 +17,14 @@ class EngineAway(StartFailed):
     """The container engine does not answer, so nothing was started; a later attempt may succeed."""
 
 
+class ApiUnreachable(Exception):
+    """Containers cannot connect to the API's address that functions get; the message says what to change."""
+
+
+class NetworkUnusable(StartFailed):
+    """The network for functions would let them reach each other or the host; the message says what to change."""
+
+
 class BubblewrapUnusable(Exception):
     """The configured bubblewrap program cannot start sandboxes; the message says why."""
 

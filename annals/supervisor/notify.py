@@ -9,13 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 _CREDENTIALS = struct.Struct("3i")
+_health_file: Path | None = None
+
+
+def keep_health_file(path: Path) -> None:
+    """From now on, write `path` with each report of a ready process, and remove it when the process stops."""
+    global _health_file  # noqa: PLW0603 one process has one state
+    _health_file = path
+    path.unlink(missing_ok=True)
 
 
 def notify(**assignments: str) -> None:
-    """Send assignments such as `READY="1"` or `STATUS="leads"`; do nothing without a supervisor.
+    """Send assignments such as `READY="1"` or `STATUS="leads"` to the supervisor, if there is one.
 
     The call never waits: a supervisor whose buffer is full misses this report and gets the next one.
     """
+    if _health_file is not None:
+        _write_health(_health_file, assignments)
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -26,6 +36,14 @@ def notify(**assignments: str) -> None:
             connection.send(text.encode())
         except OSError:  # the supervisor is stopped, or it ends and this process with it
             return
+
+
+def _write_health(path: Path, assignments: dict[str, str]) -> None:
+    with contextlib.suppress(OSError):  # a health check then sees an old file
+        if "STOPPING" in assignments:
+            path.unlink(missing_ok=True)
+        elif "READY" in assignments:
+            path.write_text(assignments.get("STATUS", "") + "\n", encoding="utf-8")
 
 
 class Notifications:

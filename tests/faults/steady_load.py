@@ -7,10 +7,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from tests.instance import AnnalsInstance
+
+class Callee(Protocol):
+    """An instance, or several services that are one."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def headers(self) -> dict[str, str]: ...
 
 
 class Failure(NamedTuple):
@@ -26,7 +34,7 @@ class Load:
 
     def __init__(
         self,
-        instance: AnnalsInstance,
+        instance: Callee,
         *,
         requests_a_second: int = 200,
         clients: int = 10,

@@ -45,6 +45,25 @@ def test_values_are_read_by_their_types() -> None:
     assert settings.specification_max_cpus == 0.5
 
 
+def test_value_is_read_from_the_file_that_its_name_with_file_names(elsewhere: Path) -> None:
+    secret = elsewhere / "url"
+    secret.write_text("postgresql://a:b@c/d\n")
+
+    assert read({"ANNALS_DATABASE_URL_FILE": str(secret)}).database_url == "postgresql://a:b@c/d"
+    assert read({"ANNALS_MASTER_KEY_FILE": str(secret)}).master_key == secret  # a setting of its own
+    with pytest.raises(Invalid, match="both set"):
+        read({"ANNALS_DATABASE_URL_FILE": str(secret), "ANNALS_DATABASE_URL": "postgresql:///"})
+    with pytest.raises(Invalid, match=r"ANNALS_REDIS_URL_FILE names .*missing, which cannot be read"):
+        read({"ANNALS_REDIS_URL_FILE": str(elsewhere / "missing")})
+    with pytest.raises(Invalid, match="no setting ANNALS_NOTHING_FILE"):
+        read({"ANNALS_NOTHING_FILE": str(secret)})
+
+
+def test_functions_reach_the_api_as_clients_do_unless_they_have_an_address_of_their_own() -> None:
+    assert read({}).functions_endpoint == read({}).endpoint
+    assert read({"ANNALS_FUNCTIONS_API_URL": "http://10.0.0.1:1/v1/"}).functions_endpoint == "http://10.0.0.1:1/v1"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [

@@ -11,15 +11,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from annals.domain.ports import Limits
 from annals.domain.runtimes import split
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers import layout
 from annals.executor.drivers.container import ContainerSandbox
-from annals.executor.drivers.engine import LABEL, NETWORK, OWN, Engine, own_images
+from annals.executor.drivers.engine import LABEL, OWN, Engine, own_images
 from annals.executor.drivers.port import Construct, Sandbox, Serve, Sink, TcpAddress, UnixAddress, started
-from annals.executor.errors import RuntimeUnavailable, StartFailed
+from annals.executor.errors import ApiUnreachable, RuntimeUnavailable, StartFailed
 from annals.executor.isolation.disk import DiskBound, Meter, watch
 from annals.executor.isolation.trash import Trash
 from annals.executor.toolchains import STATIC
@@ -36,6 +37,10 @@ FOREIGN_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER"]
 """Helpers of foreign images run as root and write to folders of root; they need these capabilities and no others."""
 HOLD = ["tail", "-f", "/dev/null"]
 """The program of a container that only waits for commands."""
+
+API_SECONDS = 10
+"""How long the API's address may take to accept a connection when an executor starts."""
+CONNECT = 'until (exec 3<>"/dev/tcp/$0/$1") 2>/dev/null; do sleep 0.3; done'
 
 CONCURRENCY = {"node": 64, "python": 16, STATIC: 16}
 
@@ -59,7 +64,37 @@ class DockerDriver:
         self._known: dict[str, tuple[_Image, float]] = {}
 
     async def open(self) -> None:
+        """Connect to the engine. Raises EngineAway, NetworkUnusable, ApiUnreachable."""
         await self._engine.open()
+        if self._config.api_url:
+            await self._try_api()
+
+    async def _try_api(self) -> None:
+        """Connect to the API from a container, as functions do. Raises ApiUnreachable."""
+        url = urlsplit(self._config.api_url)
+        host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        runtimes = await self._engine.call(own_images, self._engine.client)
+        if not runtimes:  # nothing can run yet; foreign images need not have bash
+            return
+        image = _Image(f"annals/{runtimes[0].replace('-', ':')}", own=True)
+        options = self._hardened("reaches-api", self._config.usual, self._config.pids) | {
+            "command": ["timeout", f"{API_SECONDS}", "bash", "-c", CONNECT, host, str(port)],
+            "user": "65534:65534",
+        }
+        sandbox = await self._begin(image, options, lambda _: None)
+        if (await sandbox.wait()).code != 0:
+            loopback = host == "localhost" or host.startswith("127.")
+            reason = f"{host} is the container itself" if loopback else f"nothing answered for {API_SECONDS} seconds"
+            raise ApiUnreachable(
+                f"Functions cannot reach the API at {self._config.api_url}: in a container of the network"
+                f" {self._config.docker_network}, {reason}. Publish the API's port at an address of this host that"
+                " containers reach, such as the gateway of that network, and set ANNALS_FUNCTIONS_API_URL to it."
+            )
+
+    @property
+    def unclosed(self) -> str:
+        """Why this executor cannot close the host to functions; empty if it has done so."""
+        return self._engine.unclosed
 
     async def close(self) -> None:
         """Kill running containers. If the engine does not answer, the next executor on this host removes the rest."""
@@ -208,7 +243,7 @@ class DockerDriver:
             "hostname": "function",
             "labels": {LABEL: self._engine.label},
             "working_dir": layout.SERVER,
-            "network": NETWORK,
+            "network": self._config.docker_network,
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges:true"],
             "read_only": True,

@@ -7,6 +7,7 @@ of this executor that is no longer in use is removed.
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import structlog
 
 from annals.executor.config import ExecutorConfig
-from annals.executor.errors import EngineAway, StartFailed
+from annals.executor.errors import EngineAway, NetworkUnusable, StartFailed
 from annals.executor.isolation.network import close_host, unclosable
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ OWN = "annals.server"
 LABEL = "annals.executor"
 NETWORK = "annals"
 BRIDGE = "annals0"
+"""The bridge of the network with the default name."""
+BRIDGE_OPTION = "com.docker.network.bridge.name"
+SEPARATED_OPTION = "com.docker.network.bridge.enable_icc"
 THREADS = 256
 _ALL_OUTPUT = {"stdout": 1, "stderr": 1, "stream": 1, "logs": 1}
 TIDY_SECONDS = 1.0
@@ -78,7 +82,7 @@ class Engine:
             raise EngineAway("The container engine does not answer.") from failure
 
     async def open(self) -> None:
-        """Connect, and restore the network and its rules. Raises EngineAway."""
+        """Connect, and restore the network and its rules. Raises EngineAway, NetworkUnusable."""
         try:
             await asyncio.get_running_loop().run_in_executor(self.threads, self._open)
         except engine_failures() as failure:
@@ -127,12 +131,25 @@ class Engine:
             if container.name not in self._names:
                 log.info("docker.container_left_behind", container=container.name)
                 _remove(container)
-        if not self.client.networks.list(names=[f"^{NETWORK}$"]):
-            options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.bridge.name": BRIDGE}
-            self.client.networks.create(NETWORK, driver="bridge", options=options, check_duplicate=True)
-        self.unclosed = unclosable(BRIDGE)
+        name = self._ensure_network()
+        self.unclosed = unclosable(name)
         if not self.unclosed:
-            close_host(BRIDGE, self._config.network_allow, self._config.network_closed)
+            close_host(name, self._config.network_allow, self._config.network_closed)
+
+    def _ensure_network(self) -> str:
+        """Create the network of functions if it is missing; return its bridge's name. Raises NetworkUnusable."""
+        name = self._config.docker_network
+        found = self.client.networks.list(names=[f"^{re.escape(name)}$"])
+        if not found:
+            options = {SEPARATED_OPTION: "false", **({BRIDGE_OPTION: BRIDGE} if name == NETWORK else {})}
+            found = [self.client.networks.create(name, driver="bridge", options=options, check_duplicate=True)]
+        options = found[0].attrs.get("Options") or {}
+        if options.get(SEPARATED_OPTION) != "false":
+            raise NetworkUnusable(
+                f"The network {name} lets functions reach each other. Remove it, and the executor creates it again, or"
+                f" create it as a bridge with the option {SEPARATED_OPTION}=false."
+            )
+        return str(options.get(BRIDGE_OPTION) or f"br-{str(found[0].id)[:12]}")
 
     async def _tidy(self) -> None:
         """After every failure, remove leftovers until the engine has answered for a while."""
@@ -173,7 +190,8 @@ class Engine:
         networks = container.attrs["NetworkSettings"]["Networks"] if addressed else {}
         frames: Any = frames_iter
         output = (piece for _, piece in frames(attached, options.get("tty", False)))
-        return StartedContainer(container, output, networks.get(NETWORK, {}).get("IPAddress", ""))
+        address = networks.get(self._config.docker_network, {}).get("IPAddress", "")
+        return StartedContainer(container, output, address)
 
 
 def _remove(container: "Container") -> None:

@@ -48,6 +48,13 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def has_capability(number: int) -> bool:
+    """Return True if a capability, named by its number, is in effect for this process."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        effective = next((line.split()[1] for line in file if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> number & 1)
+
+
 class _MountAttributes(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns"))
 

@@ -219,16 +219,23 @@ def _run(*command: str, stdin: str = "") -> str:
 
 
 INTERFACES = Path("/sys/class/net")
+NET_ADMIN = 12
+"""The number of the capability to change a network."""
 
 
 def unclosable(bridge: str, interfaces: Path = INTERFACES) -> str:
     """Return why this process cannot install the rules, as a sentence; empty if it can."""
     if os.geteuid() != 0:
         return "Only root can close the host to containers."
+    if not kernel.has_capability(NET_ADMIN):
+        return "Closing the host to containers needs the capability NET_ADMIN."
     if not shutil.which("nft"):
         return "Closing the host to containers needs nft: install the package nftables."
     if not (interfaces / bridge).exists():
-        return "The engine runs in another network: its host must block containers itself."
+        return (
+            "The engine runs in another network than this process: run the executor in the network of the engine's"
+            " host (`network_mode: host`), or block containers there."
+        )
     return ""
 
 

@@ -14,9 +14,10 @@ import msgspec
 from annals.domain.runtimes import RUNTIMES, split
 from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.bubblewrap import UPGRADE, find
+from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import engine_problem
 from annals.executor.drivers.sandbox import SandboxDriver
-from annals.executor.errors import BubblewrapUnusable
+from annals.executor.errors import ApiUnreachable, BubblewrapUnusable, NetworkUnusable
 from annals.executor.isolation import seccomp
 from annals.executor.isolation.network import unusable
 
@@ -58,12 +59,13 @@ async def checks(config: ExecutorConfig) -> list[HostCheck]:
         found = [
             HostCheck(
                 name="driver sandbox",
-                ok=not problem,
+                ok=not problem or config.driver == "docker",
                 detail=f"cannot be used: {problem}" if problem else "works",
                 fix=USERNS_FIX if problem else "",
+                absent=bool(problem) and config.driver == "docker",
             ),
             await asyncio.to_thread(bubblewrap_check, config.bwrap),
-            await _docker(config),
+            *await _docker(msgspec.structs.replace(config, work=work / "docker")),
             _limits(sandbox.enforced()),
             _build_disk(),
             served_check(await sandbox.served()),
@@ -117,15 +119,39 @@ def bubblewrap_check(configured: str) -> HostCheck:
     return HostCheck(name="bubblewrap", ok=True, detail=f"{program} (WARNING: CVE-2026-87766)", fix=UPGRADE)
 
 
-async def _docker(config: ExecutorConfig) -> HostCheck:
+async def _docker(config: ExecutorConfig) -> list[HostCheck]:
+    """Check the engine, and if the executor uses it, the network that functions run in."""
     problem = await asyncio.to_thread(engine_problem, config)
-    return HostCheck(
+    used = config.driver == "docker"
+    check = HostCheck(
         name="driver docker",
-        ok=not problem or config.driver != "docker",
+        ok=not problem or not used,
         detail=problem or "works",
         fix=DOCKER_FIX if problem else "",
-        absent=bool(problem) and config.driver != "docker",
+        absent=bool(problem) and not used,
     )
+    return [check, *await _functions_network(config)] if used and not problem else [check]
+
+
+async def _functions_network(config: ExecutorConfig) -> list[HostCheck]:
+    """Open the driver as an executor does, and return whether functions reach the API, and the host."""
+    driver = DockerDriver(config)
+    try:
+        await driver.open()
+    except (ApiUnreachable, NetworkUnusable) as error:
+        return [HostCheck(name="functions' network", ok=False, detail=config.docker_network, fix=str(error))]
+    finally:
+        await driver.close()
+    api = f"reach the API at {config.api_url}" if config.api_url else "use the clients' address of the API, unchecked"
+    return [
+        HostCheck(name="functions' API", ok=True, detail=f"containers {api}"),
+        HostCheck(
+            name="functions' network",
+            ok=True,
+            detail=f"{config.docker_network}: host and cloud metadata are {'open' if driver.unclosed else 'closed'}",
+            fix=driver.unclosed,
+        ),
+    ]
 
 
 def _limits(enforced: dict[str, str]) -> HostCheck:

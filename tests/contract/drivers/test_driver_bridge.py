@@ -4,13 +4,16 @@ import asyncio
 import socket
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from annals.executor.config import ExecutorConfig
 from annals.executor.drivers.docker import DockerDriver
-from annals.executor.drivers.engine import BRIDGE, engine_problem
+from annals.executor.drivers.engine import BRIDGE, connect, engine_problem
+from annals.executor.errors import ApiUnreachable, NetworkUnusable
 from annals.executor.isolation.network import unclosable
 from tests.contract.drivers import cloud
 from tests.contract.drivers.hosts import Shell, address_in, configuration, heard_with
@@ -95,3 +98,41 @@ async def test_containers_do_not_reach_each_other(enclosed: Shell) -> None:
 
 async def test_network_limit_is_reported_as_enforced_by_the_kernel(enclosed: Shell) -> None:
     assert enclosed.driver.enforced()["network"] == "kernel"
+
+
+@pytest.fixture
+def unopened(folder: Path) -> ExecutorConfig:
+    config = configuration(folder, "docker")
+    if problem := engine_problem(config):
+        pytest.skip(problem)
+    config.work.mkdir(mode=0o711)
+    return config
+
+
+async def opened(config: ExecutorConfig) -> None:
+    driver = DockerDriver(config)
+    try:
+        await driver.open()
+    finally:
+        await driver.close()
+
+
+async def test_driver_opens_only_if_containers_reach_the_api(unopened: ExecutorConfig, listening: list[int]) -> None:
+    with closing(connect()) as client:
+        [network] = client.networks.list(names=["^annals$"])
+    gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+    allowed = msgspec.structs.replace(unopened, network_allow=(listening[0],))
+
+    await opened(msgspec.structs.replace(allowed, api_url=f"http://{gateway}:{listening[0]}/v1"))
+    with pytest.raises(ApiUnreachable, match=r"nothing answered .* Publish the API's port"):
+        await opened(msgspec.structs.replace(allowed, api_url=f"http://{gateway}:{listening[1]}/v1"))
+
+
+async def test_driver_refuses_a_network_in_which_functions_reach_each_other(unopened: ExecutorConfig) -> None:
+    with closing(connect()) as client:
+        network = client.networks.create(f"annals-test-{unopened.work.parent.name}", driver="bridge")
+        try:
+            with pytest.raises(NetworkUnusable, match="lets functions reach each other"):
+                await opened(msgspec.structs.replace(unopened, docker_network=network.name))
+        finally:
+            network.remove()

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from annals.executor.isolation import network
+import pytest
+
+from annals.executor.isolation import kernel, network
 from annals.executor.isolation.network import Networks, rules
 
 
@@ -36,8 +38,18 @@ def test_shared_bridge_keeps_the_rules_of_earlier_executors() -> None:
     assert text.index("flush chain") < text.index("tcp dport @open accept")
 
 
-def test_reason_is_given_if_a_bridge_cannot_be_closed(tmp_path: Path) -> None:
+def test_reason_is_given_if_a_bridge_cannot_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert network.unclosable("annals0", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(kernel, "has_capability", lambda number: number != network.NET_ADMIN)
+    assert "NET_ADMIN" in network.unclosable("annals0", tmp_path)
+
+
+def test_capability_is_read_from_the_effective_set() -> None:
+    with Path("/proc/self/status").open() as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff"))
+
+    assert [kernel.has_capability(number) for number in range(41)] == [bool(effective >> n & 1) for n in range(41)]
 
 
 def test_executors_have_networks_of_their_own_within_the_shared_address_space() -> None:

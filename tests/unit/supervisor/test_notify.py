@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.supervisor.notify import notify
+from annals.supervisor.notify import keep_health_file, notify
 
 FULL = 10_000
 """More than a socket's queue holds."""
@@ -31,3 +31,18 @@ def test_notify_does_not_wait_for_a_blocked_supervisor(supervisor: socket.socket
     for _ in range(FULL):
         notify(STATUS="idle")
     assert supervisor.recv(4096)
+
+
+def test_health_file_is_there_while_the_process_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annals.supervisor.notify._health_file", None)
+    path = tmp_path / "health"
+    path.write_text("of an earlier process")
+
+    keep_health_file(path)
+    assert not path.exists()
+    notify(STATUS="starts")
+    assert not path.exists()
+    notify(READY="1", STATUS="idle")
+    assert path.read_text() == "idle\n"
+    notify(STOPPING="1")
+    assert not path.exists()
