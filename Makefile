@@ -8,7 +8,7 @@ FITS := import sys; sys.version_info >= (3, 11) or sys.exit(1)
 UV_VERSION := 0.13.9
 ARGS ?=
 
-.PHONY: setup up demo test check faults fuzz soak overload neighbours audit sbom bench lock images docs
+.PHONY: setup up demo test check platform-images compose-test faults fuzz soak overload neighbours audit sbom bench lock images docs
 
 # Everything that tests, checks and measurements need, too.
 setup: $(DEV_STAMP)
@@ -38,6 +38,14 @@ demo: $(STAMP)
 
 images: $(STAMP)
 	@$(BIN)/annals images build $(ARGS)
+
+# The images that compose.yaml runs, for an engine without an image registry; needs root and debootstrap.
+platform-images: $(STAMP)
+	@$(BIN)/annals images platform $(ARGS)
+
+# The stack of compose.yaml on this machine's engine: killed, upgraded under load, taken down and started again.
+compose-test: setup platform-images
+	@$(BIN)/python -m pytest tests/compose $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

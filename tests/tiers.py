@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TIERS = ("architecture", "unit", "integration", "replay", "simulation", "contract", "api", "faults", "load")
+TIERS = ("architecture", "unit", "integration", "replay", "simulation", "contract", "api", "faults", "load", "compose")
 FLOOR = Path(__file__).with_name("tiers.json")
 
 

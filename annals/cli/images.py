@@ -1,17 +1,19 @@
-"""`annals images`: builds the images of the docker driver without an image registry."""
+"""`annals images`: builds images without an image registry, of runtimes and of Annals itself."""
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from annals.cli.options import answer, chosen, json_option
-from annals.executor.drivers.images import DEFAULT_RUNTIMES, ImageBuildFailed, build_images
+from annals.executor.drivers.images import DEFAULT_RUNTIMES, ImageBuildFailed, Say, build_images, build_platform
 from annals.executor.errors import RuntimeUnavailable
 
 
 @click.group()
 def images() -> None:
-    """Make the docker driver's images."""
+    """Make the docker driver's images, and those of Annals itself."""
 
 
 @images.command()
@@ -20,15 +22,26 @@ def images() -> None:
 def build(runtimes: tuple[str, ...], as_json: bool) -> None:
     """Build an image for each runtime id, such as node-22; without any, for the usual ones."""
     settings = chosen()
+    _built(
+        lambda say: asyncio.run(build_images(runtimes or DEFAULT_RUNTIMES, settings.folder, settings.docker_host, say)),
+        as_json,
+    )
 
-    def say(step: str) -> None:
-        click.echo(step, err=True)
 
+@images.command()
+@json_option
+def platform(as_json: bool) -> None:
+    """Build the images that compose.yaml runs, from Annals' source code in the working folder."""
+    _built(lambda say: build_platform(Path.cwd(), chosen().docker_host, say), as_json)
+
+
+def _built(build: Callable[[Say], list[str]], as_json: bool) -> None:
+    """Build, and print the images' names, or why there are none."""
     # Heavy, and only where docker is used.
     from docker.errors import DockerException  # noqa: PLC0415
 
     try:
-        names = asyncio.run(build_images(runtimes or DEFAULT_RUNTIMES, settings.folder, settings.docker_host, say))
+        names = build(lambda step: click.echo(step, err=True))
     except (ImageBuildFailed, RuntimeUnavailable) as error:
         raise click.ClickException(str(error)) from None
     except DockerException as error:

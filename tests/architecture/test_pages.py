@@ -14,7 +14,8 @@ from tests.architecture.source import ROOT
 NOT_RUN = {
     "README.md": 1,
     "docs/coming-from-appwrite.md": 1,
-    "docs/operations.md": 2,
+    "docs/deployment.md": 2,
+    "docs/operations.md": 1,
     "docs/proof.md": 2,
     "docs/simulation.md": 1,
     "docs/tutorial.md": 1,
@@ -24,6 +25,7 @@ NOT_RUN = {
 RUN_BY = {
     "README.md": "tests/api/test_readme.py",
     "docs/analytics.md": "tests/api/test_analytics_docs.py",
+    "docs/deployment.md": "tests/compose/test_stack.py",
     "docs/eventsourcing.md": "tests/api/test_eventsourcing_docs.py",
     "docs/facade.md": "tests/contract/open_runtimes/test_open_runtimes_docs.py",
     "docs/guide.md": "tests/api/test_tutorial_docs.py",

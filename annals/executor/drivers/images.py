@@ -1,9 +1,15 @@
-"""Builds the images of the docker driver without an image registry, from Debian packages and this host's toolchains."""
+"""Builds images without an image registry: those of runtimes and those of Annals itself.
+
+They consist of Debian packages, this host's toolchains, and the packages of the lock file.
+"""
 
 import asyncio
+import hashlib
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,11 +32,23 @@ from annals.executor.toolchains import (
 if TYPE_CHECKING:
     from docker import DockerClient
 
+PLATFORM_BASE = "annals/platform-base:trixie"
+PLATFORM_PACKAGES = ("ca-certificates", "nftables", "python3", "python3-venv")
+WHEELS = "annals/wheels:trixie"
+"""The platform's base with the wheels of the lock file, which the image of Annals is built from."""
+PLATFORM_IMAGES = (("", "annals:latest"), ("postgres", "annals/postgres:18"), ("valkey", "annals/valkey:9"))
+"""Targets of `deploy/images/services.Dockerfile` and their images; the first is that of `Dockerfile`."""
+BUILD_BACKEND = "hatchling>=1.27"
+NEWEST_GLIBC = 41
+"""The minor version of the C library in SUITE."""
+
 SUITE = "trixie"
 BASE = f"annals/base:{SUITE}"
 PACKAGES = ("ca-certificates", "python3", "python3-venv", "unzip", "zstd")
 PACKAGES_LABEL = "annals.packages"
 """The label with a base image's packages; if they differ, the image is built again."""
+LOCK_LABEL = "annals.lock"
+"""The label with the digest of the lock file whose wheels an image has."""
 DEBIAN_PYTHON = "3.13"
 DEFAULT_RUNTIMES = ("node-22", f"python-{DEBIAN_PYTHON}", f"{STATIC}-{STATIC_VERSIONS[0]}")
 """The runtimes whose images are built by default."""
@@ -49,7 +67,7 @@ async def build_images(runtimes: Sequence[str], data: Path, docker_host: str, sa
     """
     client = await asyncio.to_thread(connect, docker_host)
     try:
-        await asyncio.to_thread(_ensure_base, client, say)
+        await asyncio.to_thread(_ensure_base, client, BASE, PACKAGES, say)
         toolchains = Toolchains(data / "runtimes")
         names = []
         for runtime in runtimes or DEFAULT_RUNTIMES:
@@ -65,25 +83,75 @@ async def build_images(runtimes: Sequence[str], data: Path, docker_host: str, sa
         client.close()
 
 
-def _ensure_base(client: "DockerClient", say: Say) -> None:
-    """Import the base image as one layer: a minimal Debian with the packages that our servers and helpers need."""
-    packages = ",".join(PACKAGES)
-    if any((image.labels or {}).get(PACKAGES_LABEL) == packages for image in client.images.list(name=BASE)):
+def build_platform(source: Path, docker_host: str, say: Say) -> list[str]:
+    """Build the images that compose.yaml runs from the source folder; return their names. Blocking.
+
+    Raises ImageBuildFailed or docker.errors.DockerException.
+    """
+    if not (source / "Dockerfile").exists():
+        raise ImageBuildFailed(f"{source} holds no Dockerfile: run this command in the folder of Annals' source code.")
+    client = connect(docker_host)
+    try:
+        _ensure_base(client, PLATFORM_BASE, PLATFORM_PACKAGES, say)
+        _build_wheels(client, source, say)
+        for target, name in PLATFORM_IMAGES:
+            say(f"Building {name}")
+            recipe = "deploy/images/services.Dockerfile" if target else "Dockerfile"
+            bases = {} if target else {"BASE": PLATFORM_BASE, "BUILD_BASE": WHEELS}
+            client.images.build(
+                path=str(source),
+                dockerfile=recipe,
+                target=target or None,
+                buildargs=bases,
+                tag=name,
+                rm=True,
+                forcerm=True,
+            )
+    finally:
+        client.close()
+    return [name for _, name in PLATFORM_IMAGES]
+
+
+def _build_wheels(client: "DockerClient", source: Path, say: Say) -> None:
+    """Build an image with the lock file's wheels for the platform's Python, which containers cannot download."""
+    lock = hashlib.sha256((source / "requirements.lock").read_bytes()).hexdigest()
+    if any((image.labels or {}).get(LOCK_LABEL) == lock for image in client.images.list(name=WHEELS)):
+        return
+    say("Downloading the packages of the lock file")
+    machine = platform.machine()
+    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_GLIBC, 4, -1)] + [f"manylinux2014_{machine}"]
+    download = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
+        *("--implementation=cp", f"--python-version={DEBIAN_PYTHON}", *(f"--platform={tag}" for tag in tags)),
+    ]
+    with tempfile.TemporaryDirectory(prefix="annals-wheels-") as temporary:
+        wheels = f"--dest={temporary}/wheels"
+        _run([*download, wheels, "--no-deps", "--require-hashes", "-r", str(source / "requirements.lock")])
+        _run([*download, wheels, BUILD_BACKEND])
+        lines = [f"FROM {PLATFORM_BASE}", "COPY wheels /wheels", "ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels"]
+        Path(temporary, "Dockerfile").write_text("\n".join([*lines, f"LABEL {LOCK_LABEL}={lock}"]), encoding="utf-8")
+        client.images.build(path=temporary, tag=WHEELS, rm=True, forcerm=True)
+
+
+def _ensure_base(client: "DockerClient", name: str, packages: Sequence[str], say: Say) -> None:
+    """Import a base image as one layer: a minimal Debian with some packages, unless it is there."""
+    wanted = ",".join(packages)
+    if any((image.labels or {}).get(PACKAGES_LABEL) == wanted for image in client.images.list(name=name)):
         return
     debootstrap = shutil.which("debootstrap")
     if debootstrap is None or os.geteuid() != 0:
         raise ImageBuildFailed(
-            f"The base image {BASE} is built with debootstrap, as root: install the package debootstrap."
+            f"The base image {name} is built with debootstrap, as root: install the package debootstrap."
         )
-    say(f"Building {BASE} from Debian packages")
+    say(f"Building {name} from Debian packages")
     with tempfile.TemporaryDirectory(prefix="annals-base-") as temporary:
         root, archive = Path(temporary, "root"), Path(temporary, "base.tar")
-        _run([debootstrap, "--variant=minbase", f"--include={packages}", SUITE, str(root)])
+        _run([debootstrap, "--variant=minbase", f"--include={wanted}", SUITE, str(root)])
         for unneeded in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
             shutil.rmtree(root / unneeded, ignore_errors=True)
         _run(["tar", "--create", "--numeric-owner", "--one-file-system", "--file", str(archive), "-C", str(root), "."])
-        repository, tag = BASE.split(":")
-        changes = [f"LABEL {PACKAGES_LABEL}={packages}"]
+        repository, tag = name.split(":")
+        changes = [f"LABEL {PACKAGES_LABEL}={wanted}"]
         client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
 
 
