@@ -9,10 +9,7 @@ import msgspec
 
 from annals.app.edge.call import Call
 from annals.app.errors import CheckpointNotFound, EventNotFound, EventNotSealed
-from annals.app.queries.page import Page
-from annals.app.queries.reading import PageRows, read_page
 from annals.app.queries.schema import integer, schema
-from annals.app.queries.statements import Sql, listing
 from annals.app.wire import wire_date
 from annals.store.log.archives import project_of
 from annals.store.log.stored_row import StoredRow, as_leaf
@@ -55,11 +52,6 @@ class Consistency(NamedTuple):
     former: Row
     later: Row
     path: list[bytes]
-
-
-async def read_checkpoints(call: Call, page: Page, *, counted: bool) -> PageRows:
-    statements = listing(page, LIST, Sql("true"), columns="*", project="", cursor_scope=Sql("true"))
-    return await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
 
 
 async def checkpoint(call: Call, size: int | None) -> Row:

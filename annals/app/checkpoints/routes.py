@@ -5,12 +5,14 @@ from annals.app.edge import operation
 from annals.app.edge.answers import Answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.identity.scopes import EVENTS_READ
-from annals.app.parameters import Boolean, IntegerRange, Parameters, optional, required
-from annals.app.queries.page import ListQueries, Page
+from annals.app.parameters import IntegerRange, Parameters, optional, required
+from annals.app.queries.page import list_parameters
+from annals.app.queries.reading import read_list
+from annals.app.queries.statements import Sql
 
 _MOST = 2**62
 _SIZE = IntegerRange(1, _MOST)
-LIST = Parameters(queries=optional(ListQueries(queries.LIST), Page()), total=optional(Boolean(loose=True), True))
+LIST = list_parameters(queries.LIST)
 PROOF = Parameters(position=required(IntegerRange(1, _MOST)), checkpoint=optional(_SIZE))
 CONSISTENCY = Parameters(**{"from": required(_SIZE), "to": optional(_SIZE)})
 
@@ -20,7 +22,7 @@ class CheckpointController(operation.ResourceController):
 
     @operation.get("/checkpoints", scopes=EVENTS_READ, parameters=LIST)
     async def list_checkpoints(self, call: Call) -> Answer:
-        found = await queries.read_checkpoints(call, call.values["queries"], counted=call.values["total"])
+        found = await read_list(call, call.values["queries"], queries.LIST, Sql("true"), counted=call.values["total"])
         return json_answer(queries.present_list(found.rows, found.total))
 
     @operation.get("/checkpoints/latest", scopes=EVENTS_READ)

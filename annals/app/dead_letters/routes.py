@@ -12,11 +12,11 @@ from annals.app.edge.call import Call
 from annals.app.edge.dry_run import WouldRecord
 from annals.app.executions import schemas as executions
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE
-from annals.app.parameters import Boolean, Parameters, Uid, optional, required
-from annals.app.queries.page import ListQueries, Page
-from annals.app.queries.reading import PageRows, read_page
+from annals.app.parameters import Parameters, Uid, optional, required
+from annals.app.queries.page import ListQueries, Page, list_parameters
+from annals.app.queries.reading import PageRows, read_list
 from annals.app.queries.schema import integer, schema, text
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql
 from annals.app.wire import encode, joined
 from annals.application.executions.redrive import Redriver
 from annals.domain.commands.executions import discard_execution
@@ -56,19 +56,12 @@ async def read_dead_letters(
         "project_id = %s AND function_id = %s AND function_sequence = %s AND dead_reason <> ''",
         (call.project_id, function_id, incarnation),
     )
-    statements = listing(page, SCHEMA, scope, columns="*", project=call.project_id, limit=limit, cursor_scope=scope)
-    return await read_page(call, statements, cursor=page.cursor, noun=SCHEMA.noun, counted=counted)
+    return await read_list(call, page, SCHEMA, scope, counted=counted, limit=limit)
 
 
-_QUERIES = optional(ListQueries(SCHEMA), Page())
-
-LIST = Parameters(
-    functionId=required(Uid()),
-    queries=_QUERIES,
-    total=optional(Boolean(loose=True), True),
-)
+LIST = list_parameters(SCHEMA, functionId=required(Uid()))
 ONE = Parameters(functionId=required(Uid()), executionId=required(Uid()))
-MANY = Parameters(functionId=required(Uid()), queries=_QUERIES)
+MANY = Parameters(functionId=required(Uid()), queries=optional(ListQueries(SCHEMA), Page()))
 
 
 class DeadLetterController(operation.ResourceController):

@@ -8,9 +8,9 @@ from annals.app.deployments import schemas
 from annals.app.edge.call import Call
 from annals.app.errors import QueryInvalid
 from annals.app.queries.page import Page
-from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.reading import PageRows, read_list
 from annals.app.queries.schema import boolean, integer, schema, text
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql
 from annals.app.reads import Lookup
 from annals.app.stored_text import damage_sentence, read_stored_text
 from annals.app.wire import encode, joined
@@ -80,15 +80,8 @@ async def read_deployments(
     counter = (function_id, "deployments") if tables.past is None and not page.filters else None
 
     def read(scope: Sql) -> Awaitable[PageRows]:
-        statements = listing(
-            page,
-            tables.schema(LIST),
-            scope,
-            columns=columns,
-            project=call.project_id,
-            cursor_scope=tables.of_project(call.project_id),
-        )
-        return read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+        mine, shape = tables.of_project(call.project_id), tables.schema(LIST)
+        return read_list(call, page, shape, scope, counted=counted, columns=columns, cursor_scope=mine, counter=counter)
 
     found = await read_children(call, function_id, tables, live_scope, read)
     return joined("deployments", found.total, [await present_whole(call, row, page.select) for row in found.rows])

@@ -9,7 +9,6 @@ from litestar.response import Stream
 from annals.app.as_of.rows import requested_tables
 from annals.app.deployments import queries, requests, uploads
 from annals.app.deployments.follow import BuildOutput
-from annals.app.deployments.queries import LIST as SCHEMA
 from annals.app.deployments.ranges import UploadChunk, parse_range
 from annals.app.deployments.receive import Reception
 from annals.app.edge import operation
@@ -24,7 +23,7 @@ from annals.app.functions.routes import ACTIVATE, activate
 from annals.app.identity.caller import PUBLIC
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.parameters import Boolean, OneOf, Parameters, Text, Uid, optional, required
-from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.page import list_parameters
 from annals.domain.commands.deployments import cancel_build, delete_deployment
 from annals.domain.deployment import Deployment
 from annals.domain.errors import DeploymentNotFound, UserUnauthorized
@@ -36,12 +35,7 @@ from annals.store.content.digest_checks import RecordedBlob, checked_stream
 from annals.store.postgres.database import Row
 
 ONE = Parameters(functionId=required(Uid()), deploymentId=required(Uid()))
-LIST = Parameters(
-    functionId=required(Uid()),
-    queries=optional(ListQueries(SCHEMA), Page()),
-    search=optional(Text(256)),
-    total=optional(Boolean(loose=True), True),
-)
+LIST = list_parameters(queries.LIST, has_search=True, functionId=required(Uid()))
 DUPLICATE = ONE.but(buildId=optional(Uid()))
 DOWNLOAD = ONE.but(type=optional(OneOf(("source", "output")), "source"), token=optional(Text(512, 0)))
 CREATE_FROM_TEMPLATE = Parameters(

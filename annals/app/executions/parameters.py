@@ -18,7 +18,7 @@ from annals.app.parameters import (
     required,
 )
 from annals.app.parameters.special import judge_headers
-from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.page import list_parameters
 from annals.app.queries.schema import parse_date
 from annals.domain.errors import ArgumentInvalid, BadRequest
 
@@ -42,11 +42,7 @@ CREATE = Parameters(
         "scheduledAt": optional(Nullable(Text(100))),
     }
 )
-LIST = Parameters(
-    functionId=required(Uid()),
-    queries=optional(ListQueries(SCHEMA), Page()),
-    total=optional(Boolean(loose=True), True),
-)
+LIST = list_parameters(SCHEMA, functionId=required(Uid()))
 PREVIEW = Parameters(functionId=required(Uid()), deploymentId=required(Uid())).but(**dict(CREATE.lines[1:]))
 ONE = Parameters(functionId=required(Uid()), executionId=required(Uid()))
 DOWNLOAD = ONE.but(output=optional(OneOf(("logs", "errors")), "logs"))

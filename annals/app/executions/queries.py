@@ -7,9 +7,9 @@ from annals.app.edge.call import Call
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.executions import schemas
 from annals.app.queries.page import Page, QueryFilter
-from annals.app.queries.reading import Columns, PageRows, read_cached, read_page
+from annals.app.queries.reading import Columns, PageRows, read_cached, read_list
 from annals.app.queries.schema import Attribute, decimal, integer, schema, text
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql
 from annals.app.reads import Lookup
 from annals.app.stored_text import damage_sentence, read_stored_text
 from annals.app.wire import encode, joined
@@ -87,10 +87,16 @@ async def read_executions(call: Call, function_id: str, page: Page, *, counted: 
         nonlocal privileged
 
         def read_within(scope: Sql) -> Awaitable[PageRows]:
-            statements = listing(
-                page, shape, _own(scope, user), columns=columns, project=call.project_id, cursor_scope=cursor_scope
+            return read_list(
+                call,
+                page,
+                shape,
+                _own(scope, user),
+                counted=counted,
+                columns=columns,
+                cursor_scope=cursor_scope,
+                counter=counter,
             )
-            return read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
 
         found = await read_children(call, function_id, tables, live_scope, read_within, enabled=True)
         privileged = (await call.caller()).privileged

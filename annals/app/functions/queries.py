@@ -20,7 +20,7 @@ from annals.app.functions import schemas
 from annals.app.queries.page import Page, QueryFilter
 from annals.app.queries.reading import Columns, PageRows, read_cached, read_page
 from annals.app.queries.schema import boolean, date, integer, schema, text
-from annals.app.queries.statements import Listing, Sql, listing, search
+from annals.app.queries.statements import Listing, all_of, listing, search
 from annals.app.reads import Lookup
 from annals.app.variables.queries import open_variables
 from annals.app.wire import encode, joined
@@ -98,8 +98,7 @@ async def read_functions(
 def _list_statements(call: Call, page: Page, searched: str | None, columns: str, tables: Tables) -> Listing:
     """Return the statements of a page of the project's functions. Raises QueryInvalid."""
     mine = tables.of_project(call.project_id)
-    conditions = [mine] if searched is None else [mine, search(searched, SEARCHED)]
-    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
+    scope = mine if searched is None else all_of([mine, search(searched, SEARCHED)])
     shape = tables.schema(FORMER_LIST)
     statements = listing(page, shape, scope, columns=columns, project=call.project_id, cursor_scope=mine)
     if tables.past is None:

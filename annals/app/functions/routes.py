@@ -18,7 +18,6 @@ from annals.app.edge.declared import Creation
 from annals.app.edge.hints import named
 from annals.app.edge.negotiation import ApiVersion, translate_function
 from annals.app.functions import queries
-from annals.app.functions.queries import FORMER_LIST, LIST
 from annals.app.identity.scopes import FUNCTIONS_READ, FUNCTIONS_WRITE
 from annals.app.installations.queries import require_installation
 from annals.app.parameters import (
@@ -39,7 +38,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.page import list_parameters
 from annals.app.services import Services
 from annals.application.deployment_requests import DeploymentOwner, connected, request_fetch
 from annals.domain.catalogue import default_specification
@@ -58,9 +57,8 @@ from annals.store.postgres.database import Row
 ONE = Parameters(functionId=required(Uid()))
 ACTIVATE = Parameters(functionId=required(Uid()), deploymentId=required(Uid()))
 _MOST_NAMED = 3
-_SEARCH = {"search": optional(Text(256)), "total": optional(Boolean(loose=True), True)}
-_PAGE = Parameters(queries=optional(ListQueries(LIST), Page()), **_SEARCH)
-_FORMER_PAGE = Parameters(queries=optional(ListQueries(FORMER_LIST), Page()), **_SEARCH)
+_PAGE = list_parameters(queries.LIST, has_search=True)
+_FORMER_PAGE = list_parameters(queries.FORMER_LIST, has_search=True)
 _FIELDS = {
     "name": "name",
     "runtime": "runtime",

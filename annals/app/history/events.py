@@ -8,9 +8,9 @@ from annals.app.as_of.moment import WAIT_SECONDS
 from annals.app.edge.call import Call
 from annals.app.errors import CursorNotFound, EventNotFound, HistoryNotReady
 from annals.app.queries.page import Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.reading import read_list
 from annals.app.queries.schema import Attribute, Schema, date, text
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql, all_of
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 
@@ -106,9 +106,10 @@ async def read_feed(call: Call, page: Page, wanted: EventFilter, *, counted: boo
         raise CursorNotFound(f"Event '{page.cursor}' for the 'cursor' value not found.")
     position, since = await _searchable(call), await call.incarnation()
     conditions = [Sql(QUERIES["own"], (call.project_id, since, since)), *wanted.conditions()]
-    scope = Sql(" AND ".join(c.text for c in conditions), tuple(v for c in conditions for v in c.params))
-    statements = listing(page, LIST, scope, columns="position", project=call.project_id)
-    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+    mine = Sql("project_id = %s", (call.project_id,))
+    found = await read_list(
+        call, page, LIST, all_of(conditions), counted=counted, columns="position", cursor_scope=mine
+    )
     call.position = position
     return Feed(await _recorded_events(call, [row["position"] for row in found.rows]), found.total)
 

@@ -1,6 +1,7 @@
 """The operations on recorded events: pages, the feed of server-sent events, trees, and histories of resources."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from eventsourcing.domain import CanInitAggregate
@@ -14,8 +15,8 @@ from annals.app.history import events, schemas, streams
 from annals.app.history.parameters import EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.identity.scopes import EVENTS_READ, PROJECTS_READ
-from annals.app.parameters import Boolean, IntegerRange, Parameters, Text, Uid, optional, required
-from annals.app.queries.page import ListQueries, Page
+from annals.app.parameters import IntegerRange, Parameters, Text, Uid, optional, required
+from annals.app.queries.page import Page, list_parameters
 from annals.app.wire import encode
 from annals.domain.base import Key
 from annals.domain.deployment import Deployment
@@ -40,10 +41,7 @@ from annals.store.postgres.listener import Listener
 
 _MOST = 2**62
 BATCH = 200
-_TOTAL = optional(Boolean(loose=True), True)
-FEED = Parameters(
-    queries=optional(ListQueries(events.LIST), Page()),
-    total=_TOTAL,
+FEED = list_parameters(events.LIST).but(
     type=optional(EventType()),
     resource=optional(Resource()),
     actor=optional(Text(128)),
@@ -52,11 +50,9 @@ FEED = Parameters(
 ONE = Parameters(position=required(IntegerRange(1, _MOST)))
 
 
-def _table(**path: Any) -> Parameters:
-    return Parameters(**path, queries=optional(ListQueries(streams.LIST), Page()), total=_TOTAL)
-
-
 _UID = required(Uid())
+_table = partial(list_parameters, streams.LIST)
+"""Returns the parameters of a resource's history, with those of its path."""
 
 
 class HistoryController(operation.ResourceController):

@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from annals.app.edge.call import Call
 from annals.app.queries.page import Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.reading import read_list
 from annals.app.queries.schema import schema, text
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined, wire_date
 from annals.domain.errors import InstallationNotFound
@@ -71,8 +71,8 @@ async def require_installation(call: Call, installation_id: str) -> Row:
 
 async def read_installations(call: Call, page: Page, *, counted: bool) -> bytes:
     """Return a page of the project's installations as JSON."""
-    statements = listing(page, LIST, Sql("project_id = %s", (call.project_id,)), columns="*", project=call.project_id)
-    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=None)
+    mine = Sql("project_id = %s", (call.project_id,))
+    found = await read_list(call, page, LIST, mine, counted=counted)
     return joined("installations", found.total, [encode(present(row)) for row in found.rows])
 
 

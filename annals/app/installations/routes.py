@@ -12,9 +12,8 @@ from annals.app.edge.code_scopes import require_of_installation
 from annals.app.edge.declared import Creation
 from annals.app.identity.scopes import VCS_READ, VCS_WRITE
 from annals.app.installations import queries
-from annals.app.installations.queries import LIST as SCHEMA
-from annals.app.parameters import UNIQUE, Boolean, CustomId, OneOf, Parameters, Text, Uid, optional, required
-from annals.app.queries.page import ListQueries, Page
+from annals.app.parameters import UNIQUE, CustomId, OneOf, Parameters, Text, Uid, optional, required
+from annals.app.queries.page import list_parameters
 from annals.domain.errors import ArgumentInvalid
 from annals.domain.project import Installation, Project
 from annals.vcs.errors import RepositoryError
@@ -22,7 +21,7 @@ from annals.vcs.locating import Credentials
 from annals.vcs.urls import parse_url
 
 ONE = Parameters(installationId=required(Uid()))
-LIST = Parameters(queries=optional(ListQueries(SCHEMA), Page()), total=optional(Boolean(loose=True), True))
+LIST = list_parameters(queries.LIST)
 CREATE = Parameters(
     installationId=required(CustomId()),
     provider=required(OneOf(("git", "github"))),

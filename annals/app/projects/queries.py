@@ -7,9 +7,9 @@ import msgspec
 
 from annals.app.edge.call import Call
 from annals.app.queries.page import Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.reading import read_list
 from annals.app.queries.schema import schema, text
-from annals.app.queries.statements import Sql, listing, search
+from annals.app.queries.statements import Sql, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined, wire_date
 from annals.domain.errors import KeyNotFound, PlatformNotFound, ProjectNotFound
@@ -154,8 +154,7 @@ async def read_project(call: Call, project_id: str) -> bytes:
 async def read_projects(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
     """Return a page of all projects as JSON."""
     scope = search(searched, _SEARCHED) if searched is not None else Sql("true")
-    statements = listing(page, LIST, scope, columns="*", project="", cursor_scope=Sql("true"))
-    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+    found = await read_list(call, page, LIST, scope, counted=counted, cursor_scope=Sql("true"))
     region = call.services.settings.region
     return joined("projects", found.total, [encode(present_project(row, region)) for row in found.rows])
 

@@ -33,7 +33,7 @@ from annals.app.parameters import (
 )
 from annals.app.projects import queries
 from annals.app.projects.queries import PROTOCOLS, SERVICES, present_key, present_platform
-from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.page import list_parameters
 from annals.app.queries.schema import parse_date
 from annals.application.deletion import end_project, try_end_project
 from annals.domain.base import Key
@@ -56,11 +56,7 @@ class DateText:
         return "Value must be valid date"
 
 
-LIST = Parameters(
-    queries=optional(ListQueries(queries.LIST), Page()),
-    search=optional(Text(256)),
-    total=optional(Boolean(loose=True), True),
-)
+LIST = list_parameters(queries.LIST, has_search=True)
 CREATE = Parameters(projectId=required(CustomId()), name=required(Text(128)))
 ONE = Parameters(projectId=required(Uid()))
 KEY = Parameters(

@@ -16,12 +16,12 @@ from annals.app.edge.answers import Answer, no_content, raw_json_answer
 from annals.app.edge.call import Call
 from annals.app.hosts.domain_request import is_own
 from annals.app.identity.scopes import RULES_READ, RULES_WRITE
-from annals.app.parameters import Boolean, Parameters, Text, Uid, ValidationError, optional, required
+from annals.app.parameters import Parameters, Text, Uid, ValidationError, optional, required
 from annals.app.proxy.dns import LONGEST_NAME, Unresolved
-from annals.app.queries.page import ListQueries, Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.page import Page, list_parameters
+from annals.app.queries.reading import read_list
 from annals.app.queries.schema import Attribute, schema, text
-from annals.app.queries.statements import Sql, listing, search
+from annals.app.queries.statements import Sql, all_of, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined, wire_date
 from annals.domain.errors import ArgumentInvalid, RuleNotFound, RuleVerificationFailed
@@ -94,13 +94,10 @@ async def read_rule(call: Call, rule_id: str) -> bytes:
 
 async def read_rules(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
     """Return a page of rules as JSON."""
-    conditions = [Sql("project_id = %s", (call.project_id,))]
-    if searched is not None:
-        conditions.append(search(searched, "rule_id || ' ' || domain"))
-    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
+    mine = Sql("project_id = %s", (call.project_id,))
+    scope = mine if searched is None else all_of([mine, search(searched, "rule_id || ' ' || domain")])
     columns = f"*, {_DEPLOYMENT} AS deployment_id"
-    statements = listing(page, SCHEMA, scope, columns=columns, project=call.project_id)
-    found = await read_page(call, statements, cursor=page.cursor, noun=SCHEMA.noun, counted=counted)
+    found = await read_list(call, page, SCHEMA, scope, counted=counted, columns=columns, cursor_scope=mine)
     return joined("rules", found.total, [encode(present(row)) for row in found.rows])
 
 
@@ -121,11 +118,7 @@ class Domain:
         return "Value must be a valid domain: labels of letters, digits and hyphens, at least two, joined by dots"
 
 
-LIST = Parameters(
-    queries=optional(ListQueries(SCHEMA), Page()),
-    search=optional(Text(256)),
-    total=optional(Boolean(loose=True), True),
-)
+LIST = list_parameters(SCHEMA, has_search=True)
 CREATE = Parameters(domain=required(Domain()), functionId=required(Uid()), branch=optional(Text(255, 0), ""))
 ONE = Parameters(ruleId=required(Uid()))
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
+from annals.app.parameters import Boolean, Parameters, Text, optional
 from annals.app.parameters.kinds import Uid, ValidationError, as_integer, as_list
+from annals.app.parameters.table import Parameter
 from annals.app.queries.grammar import (
     COMPARE_NONE,
     COMPARE_ONE,
@@ -74,6 +76,13 @@ class ListQueries:
 
     def describe(self) -> str:
         return "Queries must be an array"
+
+
+def list_parameters(schema: Schema, *, has_search: bool = False, **path: Parameter) -> Parameters:
+    """Return the parameters of a list: those of its path, `queries`, `search` if it has one, and `total`."""
+    searched = {"search": optional(Text(256))} if has_search else {}
+    total = optional(Boolean(loose=True), True)
+    return Parameters(**path, queries=optional(ListQueries(schema), Page()), **searched, total=total)
 
 
 def parse_page(value: object, schema: Schema) -> Page:

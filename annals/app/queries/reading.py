@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from annals.app.edge.call import Call
 from annals.app.errors import CursorNotFound, QueryOrderNull
-from annals.app.queries.statements import MOST_COUNTED, Listing
+from annals.app.queries.page import PAGE, Page
+from annals.app.queries.schema import Schema
+from annals.app.queries.statements import MOST_COUNTED, Listing, Sql, listing
 from annals.app.reads import Lookup, ReadResult
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
@@ -44,6 +46,34 @@ async def read_page(
         _judge_cursor(found[-1], cursor, noun)
     rows = found[0].rows[::-1] if listing.backwards else found[0].rows
     return PageRows(rows, _total(found[1]) if counted else 0)
+
+
+def read_list(
+    call: Call,
+    page: Page,
+    schema: Schema,
+    scope: Sql,
+    *,
+    counted: bool,
+    columns: str = "*",
+    limit: int = PAGE,
+    cursor_scope: Sql | None = None,
+    counter: tuple[str, str] | None = None,
+) -> Awaitable[PageRows]:
+    """Read a page of the rows within `scope`. The cursor is looked up there or in `cursor_scope`.
+
+    Raises QueryInvalid at once, and the errors of `read_page` when it is awaited.
+    """
+    statements = listing(
+        page,
+        schema,
+        scope,
+        columns=columns,
+        project=call.project_id,
+        limit=limit,
+        cursor_scope=cursor_scope or scope,
+    )
+    return read_page(call, statements, cursor=page.cursor, noun=schema.noun, counted=counted, counter=counter)
 
 
 def _judge_cursor(found: ReadResult, cursor: str, noun: str) -> None:

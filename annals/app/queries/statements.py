@@ -1,6 +1,7 @@
 """Turns a page into SQL: one statement for the rows, one for the cursor's row, one for the total."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from annals.app.errors import QueryInvalid
@@ -59,7 +60,7 @@ def listing(
         cursor = _cursor(page, schema, orders, cursor_scope or Sql("project_id = %s", (project,)))
         where.append(_behind(orders, cursor, page.backwards))
     direction = ", ".join(_direction(order, page.backwards) for order in orders)
-    conditions, params = _all(where)
+    conditions, params = all_of(where)
     tail: list[Any] = [page.limit if page.limit is not None else limit]
     text = f"SELECT {columns} FROM {schema.table} WHERE {conditions} ORDER BY {direction} LIMIT %s"  # noqa: S608
     if page.offset:
@@ -70,13 +71,17 @@ def listing(
 
 
 def _total(schema: Schema, where: list[Sql]) -> Sql:
-    conditions, params = _all(where)
+    conditions, params = all_of(where)
     counted = f"SELECT FROM {schema.table} WHERE {conditions} LIMIT {MOST_COUNTED}"
     return Sql(f"SELECT count(*) AS value FROM ({counted}) AS counted", params)  # noqa: S608
 
 
-def _all(parts: list[Sql]) -> tuple[str, tuple[Any, ...]]:
-    return " AND ".join(part.text for part in parts), tuple(value for part in parts for value in part.params)
+def all_of(conditions: Sequence[Sql]) -> Sql:
+    """Return the condition that all of these are met."""
+    return Sql(
+        " AND ".join(condition.text for condition in conditions),
+        tuple(value for condition in conditions for value in condition.params),
+    )
 
 
 class _Order(NamedTuple):

@@ -5,9 +5,9 @@ import asyncio
 from annals.app.edge.call import Call
 from annals.app.identity.caller import Caller
 from annals.app.queries.page import Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.reading import read_list
 from annals.app.queries.schema import boolean, date, integer, schema, text
-from annals.app.queries.statements import Sql, listing, search
+from annals.app.queries.statements import Sql, all_of, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import MembershipNotFound, TeamNotFound
@@ -78,23 +78,19 @@ async def read_teams(call: Call, page: Page, searched: str | None, *, counted: b
             conditions.append(Sql("team_id = ANY(%s)", ([member.team_id for member in caller.memberships],)))
     if searched is not None:
         conditions.append(search(searched, _SEARCHED))
-    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
     columns = f"*, {_TOTAL_OF_LIST} AS total"
-    statements = listing(page, LIST, scope, columns=columns, project=call.realm, cursor_scope=scope)
-    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+    found = await read_list(call, page, LIST, all_of(conditions), counted=counted, columns=columns)
     return joined("teams", found.total, [encode(present_team(row, row["total"])) for row in found.rows])
 
 
 async def read_memberships(call: Call, team_id: str, page: Page, searched: str | None, *, counted: bool) -> bytes:
     """Return a page of a team's memberships as JSON. Raises TeamNotFound."""
-    conditions = [Sql("project_id = %s AND team_id = %s", (call.realm, team_id))]
+    scope = Sql("project_id = %s AND team_id = %s", (call.realm, team_id))
     if searched is not None:
-        conditions.append(search(searched, _SEARCHED_MEMBERS))
-    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
-    statements = listing(page, MEMBERSHIPS, scope, columns=f"*, {_NAMES}", project=call.realm, cursor_scope=scope)
+        scope = all_of([scope, search(searched, _SEARCHED_MEMBERS)])
     team, found = await asyncio.gather(
         find_team(call, team_id),
-        read_page(call, statements, cursor=page.cursor, noun=MEMBERSHIPS.noun, counted=counted),
+        read_list(call, page, MEMBERSHIPS, scope, counted=counted, columns=f"*, {_NAMES}"),
         return_exceptions=True,
     )
     if isinstance(team, BaseException):

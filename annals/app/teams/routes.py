@@ -10,7 +10,6 @@ from annals.app.identity.scopes import TEAMS_READ, TEAMS_WRITE
 from annals.app.parameters import (
     UNIQUE,
     ArrayList,
-    Boolean,
     CustomId,
     Email,
     Emptiable,
@@ -22,7 +21,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.page import list_parameters
 from annals.app.teams import queries
 from annals.app.wire import encode
 from annals.domain.base import Key
@@ -33,19 +32,11 @@ from annals.domain.user import User
 from annals.projections.identity_models import present_team
 from annals.store.ids import generate_id
 
-LIST = Parameters(
-    queries=optional(ListQueries(queries.LIST), Page()),
-    search=optional(Text(256)),
-    total=optional(Boolean(loose=True), True),
-)
+LIST = list_parameters(queries.LIST, has_search=True)
 ONE = Parameters(teamId=required(Uid()))
 ROLES = ArrayList(TeamRole(), 100)
 CREATE = Parameters(teamId=required(CustomId()), name=required(Text(128)), roles=optional(ROLES, [OWNER]))
-MEMBERS = ONE.but(
-    queries=optional(ListQueries(queries.MEMBERSHIPS), Page()),
-    search=optional(Text(256)),
-    total=optional(Boolean(loose=True), True),
-)
+MEMBERS = list_parameters(queries.MEMBERSHIPS, has_search=True, teamId=required(Uid()))
 MEMBER = ONE.but(membershipId=required(Uid()))
 ADD = ONE.but(
     email=optional(Emptiable(Email()), ""),

@@ -4,9 +4,9 @@ import asyncio
 
 from annals.app.edge.call import Call
 from annals.app.queries.page import Page
-from annals.app.queries.reading import read_page
+from annals.app.queries.reading import read_list
 from annals.app.queries.schema import boolean, date, schema, text
-from annals.app.queries.statements import Sql, listing, search
+from annals.app.queries.statements import Sql, all_of, search
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined
 from annals.domain.errors import SessionNotFound, UserNotFound
@@ -55,12 +55,9 @@ async def find_sessions(call: Call, user_id: str) -> tuple[Row, list[Row]]:
 
 async def read_users(call: Call, page: Page, searched: str | None, *, counted: bool) -> bytes:
     """Return a page of users as JSON."""
-    conditions = [Sql("project_id = %s", (call.realm,))]
-    if searched is not None:
-        conditions.append(search(searched, _SEARCHED))
-    scope = Sql(" AND ".join(c.text for c in conditions), tuple(value for c in conditions for value in c.params))
-    statements = listing(page, LIST, scope, columns="*", project=call.realm)
-    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+    mine = Sql("project_id = %s", (call.realm,))
+    scope = mine if searched is None else all_of([mine, search(searched, _SEARCHED)])
+    found = await read_list(call, page, LIST, scope, counted=counted, cursor_scope=mine)
     return joined("users", found.total, [encode(present_user(row, with_hash=True)) for row in found.rows])
 
 

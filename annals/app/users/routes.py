@@ -32,7 +32,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.page import list_parameters
 from annals.app.users import queries
 from annals.app.wire import encode
 from annals.domain.commands import projects
@@ -49,11 +49,7 @@ MOST_SECONDS_OF_TOKEN = 3600
 SECONDS_OF_TOKEN = 900
 
 
-LIST = Parameters(
-    queries=optional(ListQueries(queries.LIST), Page()),
-    search=optional(Text(256)),
-    total=optional(Boolean(loose=True), True),
-)
+LIST = list_parameters(queries.LIST, has_search=True)
 CREATE = Parameters(
     userId=required(CustomId()),
     email=optional(Nullable(Email()), ""),

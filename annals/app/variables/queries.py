@@ -11,9 +11,9 @@ import msgspec
 from annals.app.as_of.rows import LIVE, ChildKind, Tables, read_child, read_children
 from annals.app.edge.call import Call
 from annals.app.queries.page import Page
-from annals.app.queries.reading import PageRows, read_page
+from annals.app.queries.reading import PageRows, read_list
 from annals.app.queries.schema import Attribute, boolean, schema, text
-from annals.app.queries.statements import Sql, listing
+from annals.app.queries.statements import Sql
 from annals.app.reads import Lookup
 from annals.app.wire import encode, joined, wire_date
 from annals.domain.errors import VariableNotFound
@@ -65,16 +65,7 @@ async def read_variables(call: Call, function_id: str, page: Page, *, counted: b
     counter = (function_id, "variables") if tables.past is None and not page.filters else None
 
     def read(scope: Sql) -> Awaitable[PageRows]:
-        statements = listing(
-            page,
-            tables.schema(LIST),
-            scope,
-            columns="*",
-            project=call.project_id,
-            limit=most,
-            cursor_scope=scope,
-        )
-        return read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted, counter=counter)
+        return read_list(call, page, tables.schema(LIST), scope, counted=counted, limit=most, counter=counter)
 
     live_scope = Sql("project_id = %s AND function_id = %s", (call.project_id, function_id))
     found = await read_children(call, function_id, tables, live_scope, read)
@@ -94,8 +85,7 @@ async def read_project_variable(call: Call, variable_id: str) -> bytes:
 async def read_project_variables(call: Call, page: Page, *, counted: bool) -> bytes:
     """Return a page of the project's own variables as JSON."""
     scope = Sql("project_id = %s AND function_id = ''", (call.project_id,))
-    statements = listing(page, LIST, scope, columns="*", project=call.project_id, cursor_scope=scope)
-    found = await read_page(call, statements, cursor=page.cursor, noun=LIST.noun, counted=counted)
+    found = await read_list(call, page, LIST, scope, counted=counted)
     shown = await open_variables(call, call.project_id, "", found.rows)
     return joined("variables", found.total, [encode(variable) for variable in shown])
 

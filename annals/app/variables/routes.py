@@ -21,7 +21,7 @@ from annals.app.parameters import (
     optional,
     required,
 )
-from annals.app.queries.page import ListQueries, Page
+from annals.app.queries.page import list_parameters
 from annals.app.variables import queries
 from annals.domain.base import Key
 from annals.domain.errors import ArgumentInvalid
@@ -30,13 +30,9 @@ from annals.domain.project import Project
 from annals.domain.variables import Variable
 from annals.store.log.log import Recorded
 
-_PAGE: dict[str, Any] = {
-    "queries": optional(ListQueries(queries.LIST), Page()),
-    "total": optional(Boolean(loose=True), True),
-}
 _FUNCTION = Parameters(functionId=required(Uid()))
-LIST = _FUNCTION.but(**_PAGE)
-PROJECT_LIST = Parameters(**_PAGE)
+LIST = list_parameters(queries.LIST, functionId=required(Uid()))
+PROJECT_LIST = list_parameters(queries.LIST)
 PROJECT_CREATE = Parameters(
     variableId=required(CustomId()),
     key=required(Text(255)),
