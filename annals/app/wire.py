@@ -6,9 +6,17 @@ import msgspec
 
 from annals.domain.dates import wire_date
 
-__all__ = ["encode", "fields_of", "joined", "unset_unless", "wire_date"]
+__all__ = ["ResourceModel", "encode", "fields_of", "joined", "unset_unless", "wire_date"]
 
 encode = msgspec.json.Encoder().encode
+
+
+class ResourceModel(msgspec.Struct, rename="camel", kw_only=True):
+    """The fields with which the model of every resource begins."""
+
+    id: str = msgspec.field(name="$id")
+    created_at: str = msgspec.field(name="$createdAt")
+    updated_at: str = msgspec.field(name="$updatedAt")
 
 
 def joined(name: str, total: int, rows: list[bytes]) -> bytes:

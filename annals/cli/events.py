@@ -8,8 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from annals.app.history.events import EventFilter
-from annals.app.history.parameters import EventType, Resource
+from annals.app.history.events import EventFilter, EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 from annals.cli.event_log import known_project, with_log

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from annals.app.checkpoints.queries import Consistency, Inclusion, present, present_consistency, present_inclusion
+from annals.app.checkpoints.routes import Consistency, Inclusion, present, present_consistency, present_inclusion
 from annals.cli.event_log import with_log
 from annals.cli.options import answer, data_option, json_option, of_instance, table
 from annals.store.log.log import EventLog

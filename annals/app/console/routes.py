@@ -12,7 +12,7 @@ from annals.app.errors import UnauthorizedScope
 from annals.app.identity.credentials import ACCESS
 from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
 from annals.app.parameters import ArrayList, IntegerRange, OneOf, Parameters, Uid, optional, required
-from annals.app.wire import wire_date
+from annals.app.wire import ResourceModel, wire_date
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.secrets.tokens import Claims, ephemeral_key
@@ -61,19 +61,16 @@ class JwtModel(msgspec.Struct):
     jwt: str
 
 
-class EphemeralKeyModel(msgspec.Struct, rename="camel", kw_only=True):
+class EphemeralKeyModel(ResourceModel, rename="camel", kw_only=True):
     """A key that is not stored: it is valid until `expire` and cannot be revoked before."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     name: str = ""
     description: str = ""
     expire: str
     scopes: list[str]
     secret: str
     accessed_at: str = ""
-    sdks: list[str] = []
+    sdks: list[str] = msgspec.field(default_factory=list)
 
 
 _SCOPES = ArrayList(OneOf(PROJECT_SCOPES), 200)

@@ -5,16 +5,13 @@ from typing import Any
 
 import msgspec
 
-from annals.app.wire import wire_date
+from annals.app.wire import ResourceModel, wire_date
 
 
-class DeadLetterModel(msgspec.Struct, rename="camel", kw_only=True):
+class DeadLetterModel(ResourceModel, rename="camel", kw_only=True):
     """An execution whose attempts have all failed. `reason` is the cause of the last failure, `message` its
     description."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     function_id: str
     deployment_id: str
     trigger: str

@@ -7,17 +7,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.app.edge.negotiation import ApiVersion
-from annals.app.wire import unset_unless, wire_date
+from annals.app.wire import ResourceModel, unset_unless, wire_date
 
 MOST_LOG_CHARACTERS = 1_000_000
 
 
-class DeploymentModel(msgspec.Struct, rename="camel", kw_only=True):
+class DeploymentModel(ResourceModel, rename="camel", kw_only=True):
     """One deployment. `buildId` and the screenshots are part of the contract and always empty."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     type: str
     resource_id: str
     resource_type: str = "functions"

@@ -14,8 +14,7 @@ from annals.app.edge.declared import Creation
 from annals.app.edge.event_stream import follow
 from annals.app.errors import UnreadableReply
 from annals.app.executions import parameters, queries, schemas
-from annals.app.executions.download import download
-from annals.app.executions.follow import ExecutionOutput
+from annals.app.executions.output import ExecutionOutput, download
 from annals.app.executions.run import Finished, request_of, run_now
 from annals.app.identity.caller import Caller
 from annals.app.identity.scopes import EXECUTIONS_READ, EXECUTIONS_WRITE

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.app.edge.negotiation import ApiVersion
-from annals.app.wire import encode, unset_unless, wire_date
+from annals.app.wire import ResourceModel, encode, unset_unless, wire_date
 from annals.domain import ports
 
 
@@ -17,12 +17,9 @@ class HeaderModel(msgspec.Struct, frozen=True):
     value: str
 
 
-class ExecutionModel(msgspec.Struct, rename="camel", kw_only=True):
+class ExecutionModel(ResourceModel, rename="camel", kw_only=True):
     """One execution; `duration` in seconds. Only the caller of a synchronous execution sees its response's body."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     permissions: list[str] = msgspec.field(name="$permissions")
     resource_id: str | UnsetType = UNSET
     resource_type: str | UnsetType = UNSET

@@ -3,22 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.app.edge.negotiation import ApiVersion
 from annals.app.variables.queries import VariableModel
-from annals.app.wire import unset_unless, wire_date
+from annals.app.wire import ResourceModel, unset_unless, wire_date
 
 API_VERSION_OF_RUNTIMES = "v5"
 
 
-class FunctionModel(msgspec.Struct, rename="camel", kw_only=True):
+class FunctionModel(ResourceModel, rename="camel", kw_only=True):
     """One function. Dates without a value are empty."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     execute: list[str]
     name: str
     enabled: bool

@@ -1,22 +1,29 @@
-"""Queries that read events: a project's events by filters, single events, and the tree of what an event caused."""
+"""Queries that read events: a project's events by filters, single events, and the tree of what an event caused.
+
+Filters name the types of events and kinds of resources that this version knows.
+"""
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from annals.app.as_of.moment import WAIT_SECONDS
 from annals.app.edge.call import Call
 from annals.app.errors import CursorNotFound, EventNotFound, HistoryNotReady
+from annals.app.parameters.kinds import Text, ValidationError
 from annals.app.queries.page import Page
 from annals.app.queries.reading import read_list
 from annals.app.queries.schema import Attribute, Schema, date, text
 from annals.app.queries.statements import Sql, all_of
+from annals.store.log.mapper import aggregate_classes, event_classes
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres import sql
 
 QUERIES = sql.load(__package__, "queries.sql")
 MOST_OF_TREE = 1000
 """Most events of one tree."""
+
+_LONGEST = 128
 
 _PAUSE = 0.02
 _POSITION = Attribute("sequence", "position")
@@ -184,3 +191,45 @@ def _acted(actor: str) -> Sql:
     if ":" not in actor:
         return Sql("split_part(actor, ':', 1) = %s", (actor,))
     return Sql("(actor = %s OR actor > %s || '/' AND actor < %s || '0')", (actor,) * 3)
+
+
+class EventType(Text):
+    """A type such as `function.updated`, or the part before its dot: that also matches types which are added later."""
+
+    def __init__(self) -> None:
+        super().__init__(_LONGEST)
+
+    def parse(self, value: Any) -> str:
+        wanted = super().parse(value)
+        kind, dot, _ = wanted.partition(".")
+        known = event_classes()
+        mine = sorted(topic for topic in known if topic.startswith(f"{kind}."))
+        if not mine:
+            raise ValidationError(
+                f"There are no events {wanted}. Known are {_kinds()}, alone or as in function.updated"
+            )
+        if dot and wanted not in known:
+            raise ValidationError(f"There are no events {wanted}. Known of {kind} are {', '.join(mine)}")
+        return wanted
+
+
+class Resource(Text):
+    """A kind of resource such as `execution`, or one resource such as `function:hello`."""
+
+    def __init__(self) -> None:
+        super().__init__(_LONGEST)
+
+    def parse(self, value: Any) -> str:
+        wanted = super().parse(value)
+        kind, colon, own_id = wanted.partition(":")
+        if kind not in aggregate_classes():
+            raise ValidationError(
+                f"There is no kind of resource {kind}. Known are {_kinds()}, alone or as in function:hello"
+            )
+        if colon and not own_id:
+            raise ValidationError(f"There is no id behind the colon. Leave the colon out, or write as in {kind}:hello")
+        return wanted
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(aggregate_classes()))

@@ -12,7 +12,6 @@ from annals.app.edge.answers import Answer, event_answer, json_answer
 from annals.app.edge.call import Call
 from annals.app.edge.event_stream import News, event, follow
 from annals.app.history import events, schemas, streams
-from annals.app.history.parameters import EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.identity.scopes import EVENTS_READ, PROJECTS_READ
 from annals.app.parameters import IntegerRange, Parameters, Text, Uid, optional, required
@@ -42,8 +41,8 @@ from annals.store.postgres.listener import Listener
 _MOST = 2**62
 BATCH = 200
 FEED = list_parameters(events.LIST).but(
-    type=optional(EventType()),
-    resource=optional(Resource()),
+    type=optional(events.EventType()),
+    resource=optional(events.Resource()),
     actor=optional(Text(128)),
     after=optional(IntegerRange(0, _MOST)),
 )

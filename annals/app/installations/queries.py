@@ -6,7 +6,6 @@ Only the answer that creates an installation shows the secret of its webhook.
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.app.edge.call import Call
@@ -15,7 +14,7 @@ from annals.app.queries.reading import read_list
 from annals.app.queries.schema import schema, text
 from annals.app.queries.statements import Sql
 from annals.app.reads import Lookup
-from annals.app.wire import encode, joined, wire_date
+from annals.app.wire import ResourceModel, encode, joined, wire_date
 from annals.domain.errors import InstallationNotFound
 from annals.store.postgres import sql
 from annals.store.postgres.database import Row
@@ -31,12 +30,9 @@ LIST = schema(
 )
 
 
-class InstallationModel(msgspec.Struct, rename="camel", kw_only=True):
+class InstallationModel(ResourceModel, rename="camel", kw_only=True):
     """One installation. `webhookSecret` is only in the answer that creates it."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     provider: str
     organization: str
     url: str

@@ -11,7 +11,7 @@ from annals.app.queries.reading import read_list
 from annals.app.queries.schema import schema, text
 from annals.app.queries.statements import Sql, search
 from annals.app.reads import Lookup
-from annals.app.wire import encode, joined, wire_date
+from annals.app.wire import ResourceModel, encode, joined, wire_date
 from annals.domain.errors import KeyNotFound, PlatformNotFound, ProjectNotFound
 from annals.domain.project import REST
 from annals.store.postgres import sql
@@ -39,23 +39,20 @@ class SwitchModel(msgspec.Struct):
     enabled: bool
 
 
-class ProjectModel(msgspec.Struct, rename="camel", kw_only=True):
+class ProjectModel(ResourceModel, rename="camel", kw_only=True):
     """One project. The fields without a value belong to services that Annals does not serve."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     name: str
     team_id: str = ""
     region: str
     description: str = ""
-    labels: list[str] = []
+    labels: list[str] = msgspec.field(default_factory=list)
     status: str = "active"
-    onboarding: dict[str, Any] = {}
+    onboarding: dict[str, Any] = msgspec.field(default_factory=dict)
     auth_methods: Sequence[SwitchModel]
     services: Sequence[SwitchModel]
     protocols: Sequence[SwitchModel]
-    blocks: list[Any] = []
+    blocks: list[Any] = msgspec.field(default_factory=list)
     smtp_enabled: bool = False
     smtp_sender_name: str = ""
     smtp_sender_email: str = ""
@@ -71,27 +68,21 @@ class ProjectModel(msgspec.Struct, rename="camel", kw_only=True):
     console_accessed_at: str = ""
 
 
-class KeyModel(msgspec.Struct, rename="camel", kw_only=True):
+class KeyModel(ResourceModel, rename="camel", kw_only=True):
     """One API key. Its `secret` is only in the answer that creates it."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     name: str
     description: str = ""
     expire: str
     scopes: Sequence[str]
     secret: str
     accessed_at: str = ""
-    sdks: list[str] = []
+    sdks: list[str] = msgspec.field(default_factory=list)
 
 
-class PlatformModel(msgspec.Struct, rename="camel", kw_only=True):
+class PlatformModel(ResourceModel, rename="camel", kw_only=True):
     """A platform on which a project's client runs."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     name: str
     type: str
     hostname: str

@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from annals.app.as_of.rows import read_parent
 from annals.app.edge import operation
 from annals.app.edge.answers import Answer, no_content, raw_json_answer
@@ -23,19 +21,16 @@ from annals.app.queries.reading import read_list
 from annals.app.queries.schema import Attribute, schema, text
 from annals.app.queries.statements import Sql, all_of, search
 from annals.app.reads import Lookup
-from annals.app.wire import encode, joined, wire_date
+from annals.app.wire import ResourceModel, encode, joined, wire_date
 from annals.domain.errors import ArgumentInvalid, RuleNotFound, RuleVerificationFailed
 from annals.domain.rule import Rule
 from annals.store.ids import generate_id
 from annals.store.postgres import sql
 
 
-class RuleModel(msgspec.Struct, rename="camel", kw_only=True):
+class RuleModel(ResourceModel, rename="camel", kw_only=True):
     """One rule. A name is served as soon as it resolves to this instance, so every rule counts as verified."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     domain: str
     type: str = "deployment"
     trigger: str = "manual"

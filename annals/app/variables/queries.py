@@ -6,8 +6,6 @@ A variable of a project, which all of its functions have, has an empty function 
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from annals.app.as_of.rows import LIVE, ChildKind, Tables, read_child, read_children
 from annals.app.edge.call import Call
 from annals.app.queries.page import Page
@@ -15,7 +13,7 @@ from annals.app.queries.reading import PageRows, read_list
 from annals.app.queries.schema import Attribute, boolean, schema, text
 from annals.app.queries.statements import Sql
 from annals.app.reads import Lookup
-from annals.app.wire import encode, joined, wire_date
+from annals.app.wire import ResourceModel, encode, joined, wire_date
 from annals.domain.errors import VariableNotFound
 from annals.domain.function import Function
 from annals.domain.project import Project
@@ -40,12 +38,9 @@ LIST = schema(
 )
 
 
-class VariableModel(msgspec.Struct, rename="camel", kw_only=True):
+class VariableModel(ResourceModel, rename="camel", kw_only=True):
     """One variable. The value of a secret variable is always empty."""
 
-    id: str = msgspec.field(name="$id")
-    created_at: str = msgspec.field(name="$createdAt")
-    updated_at: str = msgspec.field(name="$updatedAt")
     key: str
     value: str
     secret: bool
