@@ -1,4 +1,4 @@
-"""The sections of the README and docs/performance.md about the last results; `python -m bench.quote` writes them."""
+"""The sections of the README and docs/figures.md about the last results; `python -m bench.quote` writes them."""
 
 import json
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-README, PAGE = ROOT / "README.md", ROOT / "docs" / "performance.md"
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "figures.md"
 RESULTS = Path(__file__).with_name("results.json")
 BEGIN, END = "<!-- performance:begin -->\n", "<!-- performance:end -->\n"
 
@@ -35,8 +35,8 @@ def summary(results: dict[str, Any]) -> str:
             "|---|---|---|",
             *(f"| {name} | {_value(by_name[name])} | {_target(by_name[name])} |" for name in HEADLINES),
             "",
-            f"{met} of {len(judged)} targets were met. [Performance](docs/performance.md) has every figure,",
-            "and says where the time goes if a target was missed. A target counts as met within 15 %.",
+            f"{met} of {len(judged)} targets were met. [Figures](docs/figures.md) has all of them, and",
+            "[Performance](docs/performance.md) says where the time goes. A target counts as met within 15 %.",
             "",
         ]
     )
