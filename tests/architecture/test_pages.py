@@ -9,7 +9,7 @@ from annals.cli.main import COMMANDS
 from annals.settings import read
 from tests.architecture.pages import Block, blocks, commands, pages
 from tests.architecture.sentences import LONGEST, long_sentences, sentences
-from tests.architecture.source import ROOT
+from tests.architecture.source import PACKAGE, ROOT
 
 NOT_RUN = {
     "README.md": 1,
@@ -42,6 +42,10 @@ _COMMAND = re.compile(r"^annals ([a-z-]+)", re.MULTILINE)
 _INDENTED_COMMAND = re.compile(r"\n\n    (annals|make|curl|docker|mkdir|python) ")
 
 
+_FILE = re.compile(r"`((?:annals|tests|bench|docs)/[\w./-]+\.(?:py|sql|sh|md|toml))(?:::\w+)?`")
+_MODULE = re.compile(r"`(?:annals\.)?([a-z_]+(?:\.[a-z_]+)+)`")
+
+
 def _name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -66,6 +70,20 @@ def test_commands_of_each_page_run_in_a_test() -> None:
 
 def test_commands_stand_in_fenced_blocks() -> None:
     assert [_name(page) for page in pages() if _INDENTED_COMMAND.search(page.read_text())] == []
+
+
+def test_files_that_pages_name_exist() -> None:
+    named = {(_name(page), file) for page in pages() for file in _FILE.findall(page.read_text())}
+    assert len(named) > 100
+    assert sorted(f"{page}: {file}" for page, file in named if not (ROOT / file).exists()) == []
+
+
+def test_modules_that_the_architecture_names_exist() -> None:
+    packages = {path.stem for path in PACKAGE.iterdir()}
+    named = set(_MODULE.findall((ROOT / "docs/architecture.md").read_text()))
+    paths = {name: PACKAGE.joinpath(*name.split(".")) for name in named if name.split(".")[0] in packages}
+    assert len(paths) > 30
+    assert [name for name, path in paths.items() if not (path.is_dir() or path.with_suffix(".py").exists())] == []
 
 
 def test_blocks_that_are_not_run_are_few_and_have_a_reason() -> None:
