@@ -105,6 +105,8 @@ def test_doctor_shows_that_functions_reach_the_api_and_not_the_host(stack: Stack
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 
     assert checks["functions' API"]["ok"]
+    assert {"node-22", "python-3.13", "static-1"} <= set(checks["runtimes"]["detail"].split(", "))
+    assert "memory: kernel" in checks["limits"]["detail"]
     assert checks["functions' network"]["detail"].endswith("host and cloud metadata are closed")
     assert [name for name, check in checks.items() if not check["ok"]] == []
 

@@ -17,7 +17,7 @@ from annals.executor.drivers.bubblewrap import UPGRADE, find
 from annals.executor.drivers.docker import DockerDriver
 from annals.executor.drivers.engine import engine_problem
 from annals.executor.drivers.sandbox import SandboxDriver
-from annals.executor.errors import ApiUnreachable, BubblewrapUnusable, NetworkUnusable
+from annals.executor.errors import ApiUnreachable, BubblewrapUnusable, StartFailed
 from annals.executor.isolation import seccomp
 from annals.executor.isolation.network import unusable
 
@@ -66,11 +66,11 @@ async def checks(config: ExecutorConfig) -> list[HostCheck]:
             ),
             await asyncio.to_thread(bubblewrap_check, config.bwrap),
             *await _docker(msgspec.structs.replace(config, work=work / "docker")),
-            _limits(sandbox.enforced()),
             _build_disk(),
-            served_check(await sandbox.served()),
         ]
-        return [*found, _network(config)]
+        if config.driver == "docker":
+            return found
+        return [*found, _limits(sandbox.enforced()), served_check(await sandbox.served()), _network(config)]
 
 
 def served_check(served: Sequence[str]) -> HostCheck:
@@ -120,7 +120,7 @@ def bubblewrap_check(configured: str) -> HostCheck:
 
 
 async def _docker(config: ExecutorConfig) -> list[HostCheck]:
-    """Check the engine, and if the executor uses it, the network that functions run in."""
+    """Check the engine, and if the executor uses it, what it serves and the network that functions run in."""
     problem = await asyncio.to_thread(engine_problem, config)
     used = config.driver == "docker"
     check = HostCheck(
@@ -130,20 +130,24 @@ async def _docker(config: ExecutorConfig) -> list[HostCheck]:
         fix=DOCKER_FIX if problem else "",
         absent=bool(problem) and not used,
     )
-    return [check, *await _functions_network(config)] if used and not problem else [check]
+    return [check, *await _containers(config)] if used and not problem else [check]
 
 
-async def _functions_network(config: ExecutorConfig) -> list[HostCheck]:
-    """Open the driver as an executor does, and return whether functions reach the API, and the host."""
+async def _containers(config: ExecutorConfig) -> list[HostCheck]:
+    """Open the driver as an executor does; return its limits and runtimes, and what functions reach."""
     driver = DockerDriver(config)
     try:
         await driver.open()
-    except (ApiUnreachable, NetworkUnusable) as error:
+        served = ", ".join(await driver.served())
+    except (ApiUnreachable, StartFailed) as error:
         return [HostCheck(name="functions' network", ok=False, detail=config.docker_network, fix=str(error))]
     finally:
         await driver.close()
     api = f"reach the API at {config.api_url}" if config.api_url else "use the clients' address of the API, unchecked"
+    limits = ", ".join(f"{name}: {how}" for name, how in driver.enforced().items())
     return [
+        HostCheck(name="limits", ok=True, detail=limits),
+        HostCheck(name="runtimes", ok=True, detail=served, fix="`annals images build RUNTIME` adds another one."),
         HostCheck(name="functions' API", ok=True, detail=f"containers {api}"),
         HostCheck(
             name="functions' network",
