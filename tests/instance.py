@@ -7,17 +7,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+
+from annals.http.listening import listen
 from annals.supervisor.children import children_of
-from annals.supervisor.folders import start_ticks
+from annals.supervisor.folders import Folders, start_ticks
 from tests.sandboxes import groups_of, left_by
 
 STOP_SECONDS = 60
 """The time limit of a stop, which takes about two seconds."""
+
+MOST_GROWTH = 40_000_000
+"""The bytes that all API processes together may grow by: the reserve of an allocator."""
 
 
 class AnnalsInstance:
@@ -179,3 +185,51 @@ def eventually(condition: Callable[[], object], seconds: float = 60, *, explain:
             return value
         assert time.monotonic() < deadline, f"did not come true in {seconds:g} s. {explain()}"
         time.sleep(0.05)
+
+
+@contextmanager
+def another_api(instance: AnnalsInstance) -> Iterator[str]:
+    """Run another API process of an instance, and yield its endpoint."""
+    running = Folders(instance.data).running()
+    assert running is not None
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    environment = plain({**running.settings, "ANNALS_PORT": str(port)})
+    with instance.log.open("a") as log:
+        process = subprocess.Popen([sys.executable, "-m", "annals", "api"], env=environment, stdout=log, stderr=log)
+    endpoint = f"http://127.0.0.1:{port}/v1"
+    try:
+        eventually(lambda: _answers(endpoint))
+        yield endpoint
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        return httpx.get(f"{endpoint}/health/version", timeout=30).is_success
+    except httpx.TransportError:
+        return False
+
+
+def resident(instance: AnnalsInstance) -> int:
+    """Return the bytes of memory of the instance's API processes."""
+    pids = [row["pid"] for row in instance.processes() if str(row["role"]).startswith("api")]
+    assert pids
+    return memory_of(pids)
+
+
+def memory_of(pids: Iterable[int]) -> int:
+    """Return the bytes of memory of these processes; raise OSError if a process has ended."""
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    return sum(int(status.partition("VmRSS:")[2].split()[0]) * 1024 for status in statuses)
+
+
+@contextmanager
+def flat(instance: AnnalsInstance) -> Iterator[None]:
+    """Check that the API processes do not grow within the block by more than an allocator's reserve."""
+    before = resident(instance)
+    yield
+    grown = resident(instance) - before
+    assert grown < MOST_GROWTH, f"the API processes grew by {grown} bytes"

@@ -22,8 +22,7 @@ import redis
 from annals.supervisor.folders import Folders
 from tests.client import Client
 from tests.faults import invariants, leftovers
-from tests.faults.excuses import Fault, unexcused
-from tests.faults.steady_load import Load
+from tests.faults.steady_load import Fault, Load, unexcused
 from tests.instance import AnnalsInstance, eventually
 
 HELLO = "module.exports = async ({ res }) => res.text('hello')"

@@ -11,7 +11,7 @@ from annals.app.dead_letters.schemas import DeadLetterModel, RedrivenModel, pres
 from annals.application.executions.context import Environments
 from annals.application.executions.redrive import Redriver
 from annals.cli.event_log import actor, known_function, known_project, with_log
-from annals.cli.options import answer, data_option, json_option, of_instance, table
+from annals.cli.options import answer, instance_options, of_instance, table
 from annals.domain.environment import InstanceInfo
 from annals.domain.errors import DeadLetterNotFound, DomainError
 from annals.domain.version import API_VERSION
@@ -53,8 +53,7 @@ def dead_letters() -> None:
 @project_option
 @function_option
 @click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, 10_000), help="Most of them to show.")
-@data_option
-@json_option
+@instance_options
 def list_letters(*, project: str, function_id: str, limit: int, data: Path | None, as_json: bool) -> None:
     """List dead letters, oldest first."""
     wanted = {"project": project, "function": function_id}
@@ -76,8 +75,7 @@ def list_letters(*, project: str, function_id: str, limit: int, data: Path | Non
 @click.option("--all", "everything", is_flag=True, help="Redrive all there are, instead of those named.")
 @project_option
 @function_option
-@data_option
-@json_option
+@instance_options
 def redrive(*, ids: tuple[str, ...], everything: bool, data: Path | None, as_json: bool, **where: str) -> None:
     """Run dead letters again, each as an execution of its own: of today's code and policy, with the same input.
 

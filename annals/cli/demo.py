@@ -28,7 +28,7 @@ from rich.text import Text
 from annals.cli.event_log import with_log
 from annals.cli.events import as_text
 from annals.cli.executor_client import open_executor
-from annals.cli.options import answer, chosen, data_option, json_option, of_instance
+from annals.cli.options import answer, chosen, instance_options, of_instance
 from annals.settings import Settings
 from annals.store.log.log import EventLog
 from annals.supervisor.services import read_key
@@ -222,8 +222,7 @@ def packed(folder: Path) -> bytes:
 
 
 @click.command()
-@data_option
-@json_option
+@instance_options
 def demo(data: Path | None, as_json: bool) -> None:
     """Create, build, run and roll back two functions, then show the events of all that.
 

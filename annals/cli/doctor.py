@@ -17,7 +17,7 @@ import click
 import psycopg
 import redis.asyncio as redis
 
-from annals.cli.options import ANSWER_SECONDS, answer, chosen, data_option, json_option
+from annals.cli.options import ANSWER_SECONDS, answer, chosen, instance_options
 from annals.cli.role_executor import configured
 from annals.domain.catalogue import Specification, default_specification
 from annals.executor.service import doctor as executor_doctor
@@ -46,8 +46,7 @@ _WAITING = (
 
 
 @click.command()
-@data_option
-@json_option
+@instance_options
 def doctor(data: Path | None, as_json: bool) -> None:
     """Check Python, services, disk, port, drivers and limits; the exit code is 0 when nothing is in the way."""
     settings = chosen(data=data)

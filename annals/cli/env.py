@@ -5,13 +5,12 @@ from pathlib import Path
 
 import click
 
-from annals.cli.options import answer, data_option, json_option, of_instance
+from annals.cli.options import answer, instance_options, of_instance
 from annals.supervisor.services import read_key
 
 
 @click.command()
-@data_option
-@json_option
+@instance_options
 def env(data: Path | None, as_json: bool) -> None:
     """Print endpoint, project, key, data folder and database of an instance for `eval "$(annals env)"`."""
     settings = of_instance(data)

@@ -12,7 +12,7 @@ from annals.app.history.events import EventFilter, EventType, Resource
 from annals.app.history.presenting import Presenter
 from annals.app.wire import encode
 from annals.cli.event_log import known_project, with_log
-from annals.cli.options import data_option, fitting, json_option, of_instance
+from annals.cli.options import fitting, instance_options, of_instance
 from annals.store.log.log import EventLog
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.listener import Listener
@@ -42,8 +42,7 @@ _APART = frozenset({"originator_id", "originator_version", "timestamp", "metadat
     "--resource", callback=fitting(Resource()), help="Only what happened to this, such as function:hello or execution."
 )
 @click.option("--actor", default=None, help="Only what this one did, such as worker or key:ID.")
-@data_option
-@json_option
+@instance_options
 def events(
     data: Path | None, *, start: int | None, last: int | None, follow: bool, project: str | None, as_json: bool,
     **wish: str | None,

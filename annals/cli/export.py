@@ -17,7 +17,7 @@ import msgspec
 import zstandard
 
 from annals.cli.event_log import with_log
-from annals.cli.options import answer, data_option, json_option, of_instance
+from annals.cli.options import answer, instance_options, of_instance
 from annals.settings import Settings
 from annals.store.content.blobs import BlobError
 from annals.store.log.archives import Archives
@@ -223,8 +223,7 @@ async def plain_keys(log: EventLog, settings: Settings, project: str) -> list[Pl
 @passphrase_option
 @output_option
 @force_option
-@data_option
-@json_option
+@instance_options
 def export(output: Path | None, data: Path | None, keys_file: Path | None, **given: Any) -> None:
     """Write the log as compressed lines of JSON that prove themselves; secrets stay sealed."""
     settings = of_instance(data)
@@ -236,8 +235,7 @@ def export(output: Path | None, data: Path | None, keys_file: Path | None, **giv
 @click.command()
 @output_option
 @force_option
-@data_option
-@json_option
+@instance_options
 def backup(output: Path | None, data: Path | None, *, force: bool, as_json: bool) -> None:
     """Write log, contents and wrapped keys to one file; keep the master key and the seal's key apart from it."""
     _write(of_instance(data), ExportSelection(contents=True, backup=True), output, force=force, as_json=as_json)

@@ -10,7 +10,7 @@ from annals.app.history import schemas
 from annals.app.history.presenting import VARIABLES_READ, Presenter
 from annals.app.history.streams import changes_at, whole
 from annals.cli.event_log import with_log
-from annals.cli.options import data_option, json_option, of_instance
+from annals.cli.options import instance_options, of_instance
 from annals.settings import Settings
 from annals.store.log.log import EventLog
 from annals.store.log.reader import RecordedEvent
@@ -25,8 +25,7 @@ _LONGEST = 60
 @click.argument("resource", metavar="KIND:ID")
 @click.option("--project", default="default", show_default=True, help="Whose resource it is.")
 @click.option("--last", default=0, metavar="N", help="Only the newest N events.")
-@data_option
-@json_option
+@instance_options
 def history(resource: str, project: str, last: int, data: Path | None, as_json: bool) -> None:
     """Show what happened to KIND:ID, such as function:hello, also to one that is gone; secrets as fingerprints.
 

@@ -12,7 +12,7 @@ import click
 import httpx
 import msgspec
 
-from annals.cli.options import answer, data_option, json_option, of_instance
+from annals.cli.options import answer, instance_options, of_instance
 from annals.settings import Settings
 from annals.supervisor.services import read_key
 
@@ -259,8 +259,7 @@ def _message(answer: httpx.Response) -> str:
 @click.option("--all-deployments", "everything", is_flag=True, help="Sources of inactive deployments as well.")
 @click.option("--start-schedules", "schedules", is_flag=True, help="Take schedules over, which start at once.")
 @click.option("--to", nargs=2, default=None, metavar="PROJECT KEY", help="Into this project instead of the first one.")
-@data_option
-@json_option
+@instance_options
 def import_appwrite(data: Path | None, as_json: bool, to: tuple[str, str] | None, **given: object) -> None:
     """Copy functions, variables, policies and sources by the other's public API, and report what was left."""
     settings = of_instance(data)

@@ -8,7 +8,7 @@ import click
 
 from annals.cli.event_log import with_log
 from annals.cli.export import passphrase, passphrase_option, signed_now
-from annals.cli.options import answer, data_option, json_option, of_instance
+from annals.cli.options import answer, instance_options, of_instance
 from annals.cli.prepare import drop_dead_key
 from annals.cli.progress import interruptible
 from annals.projections.replay import replay
@@ -145,8 +145,7 @@ def content_of(loaded: Loaded) -> dict[str, Any]:
 )
 @passphrase_option
 @start_option
-@data_option
-@json_option
+@instance_options
 def import_(
     file: Path, data: Path | None, keys_file: Path | None, passphrase_file: Path | None, **given: Any
 ) -> None:  # fmt: skip
@@ -160,8 +159,7 @@ def import_(
 @file_argument
 @key_option
 @start_option
-@data_option
-@json_option
+@instance_options
 def restore(file: Path, key: str, start_schedules: bool, data: Path | None, as_json: bool) -> None:
     """Verify a backup and make it this empty instance's log; the master key must be the one it was made with."""
     _load(of_instance(data), file, key, start=start_schedules, as_json=as_json, backup=True)
@@ -169,8 +167,7 @@ def restore(file: Path, key: str, start_schedules: bool, data: Path | None, as_j
 
 @click.command()
 @click.option("--start", is_flag=True, help="Start what is held back.")
-@data_option
-@json_option
+@instance_options
 def schedules(start: bool, data: Path | None, as_json: bool) -> None:
     """Say whether schedules are held back, or start them."""
 

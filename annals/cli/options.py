@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -18,6 +18,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JS
 data_option = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Data folder of a running instance."
 )
+
+FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
+
+
+def instance_options(command: FC) -> FC:
+    """Add the options that commands on an instance share: its data folder, and an answer in JSON."""
+    return data_option(json_option(command))
 
 
 def fitting(kind: ParameterKind) -> Callable[[click.Context, click.Parameter, str | None], Any]:

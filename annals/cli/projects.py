@@ -13,7 +13,7 @@ import click
 from annals.app.identity.secret_keys import make_key
 from annals.application.deletion import end_project
 from annals.cli.event_log import actor, with_log
-from annals.cli.options import answer, data_option, json_option, of_instance, table
+from annals.cli.options import answer, instance_options, of_instance, table
 from annals.domain.commands.projects import create_project
 from annals.domain.project import Project
 from annals.domain.scopes import PROJECT_SCOPES
@@ -39,8 +39,7 @@ def projects() -> None:
 @projects.command()
 @click.option("--id", "project_id", default="", help="Id of the project; one is made when left out.")
 @click.option("--name", default="", help="Name of the project; its id when left out.")
-@data_option
-@json_option
+@instance_options
 def create(project_id: str, name: str, data: Path | None, as_json: bool) -> None:
     """Create a project with a key that has all scopes; its secret is shown this once."""
     project_id = project_id or generate_id()
@@ -57,8 +56,7 @@ def create(project_id: str, name: str, data: Path | None, as_json: bool) -> None
 
 
 @projects.command("list")
-@data_option
-@json_option
+@instance_options
 def list_projects(data: Path | None, as_json: bool) -> None:
     """List all projects."""
 
@@ -72,8 +70,7 @@ def list_projects(data: Path | None, as_json: bool) -> None:
 @projects.command()
 @click.option("--id", "project_id", required=True, help="Id of the project.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@data_option
-@json_option
+@instance_options
 def delete(project_id: str, yes: bool, data: Path | None, as_json: bool) -> None:
     """Delete a project with all it holds."""
     settings = of_instance(data)
@@ -106,8 +103,7 @@ def keys() -> None:
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="What it may do; repeat it. `all` is all.")
 @click.option("--name", default="FirstKey", show_default=True, help="What the key is for.")
 @click.option("--expires", default="", metavar="ISO8601", help="When it ends to be valid; never when left out.")
-@data_option
-@json_option
+@instance_options
 def create_key(
     *, project_id: str, scopes: tuple[str, ...], name: str, expires: str, data: Path | None, as_json: bool
 ) -> None:
@@ -124,8 +120,7 @@ def create_key(
 
 @keys.command("list")
 @project_option
-@data_option
-@json_option
+@instance_options
 def list_keys(project_id: str, data: Path | None, as_json: bool) -> None:
     """List a project's keys. Secrets cannot be shown: only their digests are stored."""
 
@@ -141,8 +136,7 @@ def list_keys(project_id: str, data: Path | None, as_json: bool) -> None:
 @keys.command()
 @project_option
 @click.option("--id", "key_id", required=True, help="Id of the key.")
-@data_option
-@json_option
+@instance_options
 def revoke(project_id: str, key_id: str, data: Path | None, as_json: bool) -> None:
     """Revoke a key: it is refused from the next request on."""
 
@@ -155,8 +149,7 @@ def revoke(project_id: str, key_id: str, data: Path | None, as_json: bool) -> No
 
 @keys.command("rotate-master")
 @click.option("--stage", is_flag=True, help="Only put a new key into the file, to copy it to the other hosts first.")
-@data_option
-@json_option
+@instance_options
 def rotate_master(*, stage: bool, data: Path | None, as_json: bool) -> None:
     """Wrap every project's data key with a new master key. Nothing stops, and nothing that was sealed changes."""
     settings = of_instance(data)

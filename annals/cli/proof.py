@@ -8,7 +8,7 @@ import msgspec
 
 from annals.app.checkpoints.routes import Consistency, Inclusion, present, present_consistency, present_inclusion
 from annals.cli.event_log import with_log
-from annals.cli.options import answer, data_option, json_option, of_instance, table
+from annals.cli.options import answer, instance_options, of_instance, table
 from annals.store.log.log import EventLog
 from annals.store.postgres.database import Row
 from annals.store.proof.notes import NoteInvalid, existing_key
@@ -23,8 +23,7 @@ def proof() -> None:
 
 
 @proof.command()
-@data_option
-@json_option
+@instance_options
 def key(data: Path | None, as_json: bool) -> None:
     """Print the verifier key. Send it by a trusted channel to people who check proofs."""
     try:
@@ -35,8 +34,7 @@ def key(data: Path | None, as_json: bool) -> None:
 
 
 @proof.command()
-@data_option
-@json_option
+@instance_options
 def checkpoints(data: Path | None, as_json: bool) -> None:
     """List the signed checkpoints, oldest first."""
     rows = with_log(of_instance(data), lambda log: log.database.rows(QUERIES["checkpoints"]))
@@ -50,8 +48,7 @@ def checkpoints(data: Path | None, as_json: bool) -> None:
 @proof.command()
 @click.argument("position", type=click.IntRange(1))
 @click.option("--checkpoint", type=click.IntRange(1), help="Size of the checkpoint; the newest when left out.")
-@data_option
-@json_option
+@instance_options
 def event(position: int, checkpoint: int | None, data: Path | None, as_json: bool) -> None:
     """Prove that an event is in the signed log, as it is stored now."""
 
@@ -81,8 +78,7 @@ def event(position: int, checkpoint: int | None, data: Path | None, as_json: boo
 @proof.command()
 @click.argument("former", type=click.IntRange(1))
 @click.argument("later", type=click.IntRange(1), required=False)
-@data_option
-@json_option
+@instance_options
 def consistency(former: int, later: int | None, data: Path | None, as_json: bool) -> None:
     """Prove that the checkpoint of size FORMER is the beginning of the one of size LATER (the newest when left out)."""
 

@@ -13,7 +13,7 @@ import psycopg
 import redis.asyncio as redis
 from psycopg.rows import dict_row
 
-from annals.cli.options import ANSWER_SECONDS, absent, answer, chosen, data_option, json_option, table
+from annals.cli.options import ANSWER_SECONDS, absent, answer, chosen, instance_options, table
 from annals.settings import Settings, read
 from annals.store.coordination.leases import QUERIES, Holder
 from annals.store.errors import UrlInvalid
@@ -36,8 +36,7 @@ class Row(msgspec.Struct, kw_only=True):
 
 
 @click.command()
-@data_option
-@json_option
+@instance_options
 def ps(data: Path | None, as_json: bool) -> None:
     """Show each process with its role, pid, host, uptime and what it does now."""
     settings = chosen(data=data)

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
-from annals.cli.options import data_option, json_option, of_instance
+from annals.cli.options import instance_options, of_instance
 from annals.supervisor import wheels
 from annals.supervisor.wheels import Unusable
 
@@ -23,8 +23,7 @@ READ_ONLY = "-c default_transaction_read_only=on"
     epilog="Options of psql follow: annals psql -c 'SELECT count(*) FROM events'.",
 )
 @click.option("--write", is_flag=True, help="Allow changes; without it the session is read-only.")
-@data_option
-@json_option
+@instance_options
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PSQL OPTIONS]...")
 def psql(arguments: tuple[str, ...], *, write: bool, data: Path | None, as_json: bool) -> None:
     """Open the instance's database with psql: the bundled one, else the one on the PATH.

@@ -15,7 +15,7 @@ import click
 import psycopg
 
 from annals.cli.event_log import with_log
-from annals.cli.options import answer, data_option, json_option, of_instance, table
+from annals.cli.options import answer, instance_options, of_instance, table
 from annals.cli.progress import interruptible
 from annals.projections.own_models import FoldBounds, FoldResult, ModelInvalid, ReadModel, Stopped, fold, keep, load
 from annals.projections.replay import replay as replaying
@@ -38,8 +38,7 @@ from annals.store.log.log import EventLog
 @click.option("--memory", default=2048, help="With --model: most megabytes that it may take.")
 @click.option("--table", help="With --model: keep the rows in this table of the schema `models`.")
 @click.option("--csv", "as_csv", is_flag=True, help="With --model: print the rows as CSV.")
-@data_option
-@json_option
+@instance_options
 def replay(names: tuple[str, ...], check: bool, data: Path | None, as_json: bool, **wish: Any) -> None:
     """Rebuild read models from position 0 and put them in the place of the live ones; or fold one of your own."""
     settings = of_instance(data)

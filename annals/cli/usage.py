@@ -13,7 +13,7 @@ from rich.text import Text
 
 from annals.app.usage import parameters, schemas
 from annals.cli.event_log import known_project, with_log
-from annals.cli.options import data_option, json_option, of_instance
+from annals.cli.options import instance_options, of_instance
 from annals.projections.usage.answer import Measured, UsageAnswer, UsageGroup, Value, answer
 from annals.projections.usage.question import DIMENSIONS, INTERVALS, MEASURES, Question
 from annals.store.log.log import EventLog
@@ -53,8 +53,7 @@ def _last(_context: click.Context, _parameter: click.Parameter, value: str) -> t
 @click.option("--top", default=10, show_default=True, help="Most groups; the rest is one.")
 @click.option("--compare", is_flag=True, help="Show the change against the periods before.")
 @click.option("--csv", "as_csv", is_flag=True, help="Answer in CSV, a line for each period of each group.")
-@data_option
-@json_option
+@instance_options
 def usage(data: Path | None, as_json: bool, as_csv: bool, project: str, last: timedelta, **given: Any) -> None:
     """Show how much was called, how long it took, and what else was used."""
     settings = of_instance(data)

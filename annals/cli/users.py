@@ -15,7 +15,7 @@ from annals.app.identity.passwords import LEAST, MOST, Passwords
 from annals.app.parameters.identity import Email, Password
 from annals.app.parameters.kinds import ValidationError
 from annals.cli.event_log import actor, with_log
-from annals.cli.options import answer, data_option, json_option, of_instance, table
+from annals.cli.options import answer, instance_options, of_instance, table
 from annals.domain.commands.projects import delete_user
 from annals.domain.errors import UserAlreadyExists
 from annals.domain.project import CONSOLE
@@ -44,8 +44,7 @@ def users() -> None:
 @click.option("--email", required=True, help="What the admin signs in with.")
 @click.option("--password", default="", help="At least 8 characters; asked for when left out.")
 @click.option("--name", default="", help="What the admin is called.")
-@data_option
-@json_option
+@instance_options
 def create_admin(*, email: str, password: str, name: str, data: Path | None, as_json: bool) -> None:
     """Create an admin, who may do everything in every project."""
     settings = of_instance(data)
@@ -61,8 +60,7 @@ def create_admin(*, email: str, password: str, name: str, data: Path | None, as_
 
 
 @users.command("list")
-@data_option
-@json_option
+@instance_options
 def list_admins(data: Path | None, as_json: bool) -> None:
     """List the admins."""
 
@@ -75,8 +73,7 @@ def list_admins(data: Path | None, as_json: bool) -> None:
 
 @users.command()
 @click.option("--id", "user_id", required=True, help="Id of the admin.")
-@data_option
-@json_option
+@instance_options
 def delete(user_id: str, data: Path | None, as_json: bool) -> None:
     """Delete an admin: their sessions end at once."""
 

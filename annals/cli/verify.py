@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from annals.cli.event_log import with_log
-from annals.cli.options import answer, data_option, json_option, of_instance
+from annals.cli.options import answer, instance_options, of_instance
 from annals.store.content.blobs import BlobError
 from annals.store.log.archives import Archives
 from annals.store.log.log import EventLog
@@ -29,8 +29,7 @@ _STEP = 4096 * 8
 @click.option(
     "--place", "further", multiple=True, help="Folder or URL with further checkpoints, beside the settings'; repeat it."
 )
-@data_option
-@json_option
+@instance_options
 def verify(
     *, since_checkpoint: bool, contents: bool, key: str, further: tuple[str, ...], data: Path | None, as_json: bool
 ) -> None:

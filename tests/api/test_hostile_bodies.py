@@ -7,8 +7,7 @@ import pytest
 
 from tests.api.wire import NODE, PYTHON
 from tests.client import Client, packed
-from tests.instance import AnnalsInstance
-from tests.resident import flat
+from tests.instance import AnnalsInstance, flat
 
 
 @pytest.fixture(scope="module", autouse=True)

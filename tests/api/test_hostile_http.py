@@ -15,8 +15,7 @@ from tests.api.test_wire import head
 from tests.api.wire import NODE, Wire
 from tests.client import Client
 from tests.fuzz.answers import fault_of, read_answers
-from tests.instance import AnnalsInstance, eventually
-from tests.resident import flat
+from tests.instance import AnnalsInstance, eventually, flat
 
 HIDDEN = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST = b"GET /v1/health/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

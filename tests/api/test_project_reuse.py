@@ -6,8 +6,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.another_api import another_api
-from tests.instance import AnnalsInstance, annals
+from tests.instance import AnnalsInstance, annals, another_api
 
 PROJECT = "reused"
 ADMIN = {"email": "owner@reuse.test", "password": "right horse"}

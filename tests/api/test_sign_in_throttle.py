@@ -6,9 +6,8 @@ from itertools import cycle
 import httpx
 
 from annals.app.account.sign_in_throttle import OF_ADDRESS
-from tests.another_api import another_api
 from tests.client import Client
-from tests.instance import AnnalsInstance
+from tests.instance import AnnalsInstance, another_api
 
 EMAIL = "guessed@example.test"
 ATTEMPTS = 4 * OF_ADDRESS.burst

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from tests.api import code
-from tests.client import Client
-from tests.forms import form
+from tests.client import Client, form
 from tests.instance import AnnalsInstance, eventually
 
 CHUNK = 5 * 1024 * 1024

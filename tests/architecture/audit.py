@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from tests.architecture import bundled
+from tests.architecture.bundled import Verdict
 from tests.architecture.source import ROOT
-from tests.architecture.verdict import Verdict
 
 LOCK = "requirements-dev.lock"
 """Holds all of `requirements.lock` and what tests need."""

@@ -14,7 +14,6 @@ from annals.executor.drivers import bubblewrap
 from annals.executor.toolchains import NODE_VERSIONS
 from annals.supervisor import wheels
 from tests.architecture.source import ROOT
-from tests.architecture.verdict import Verdict
 
 TABLE = ROOT / "tests" / "architecture" / "bundled.toml"
 REVIEWED_EVERY = timedelta(days=90)
@@ -24,6 +23,14 @@ LINES = {"bubblewrap": 0, "postgres": 1, "valkey": 2, "node": 1}
 _NUMBERS = re.compile(r"\d+(?:\.\d+)+")
 _SECONDS = 120.0
 Version = tuple[int, ...]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`known` is False if the advisory service did not answer."""
+
+    lines: list[str]
+    clean: bool
+    known: bool
 
 
 class Hole(msgspec.Struct):

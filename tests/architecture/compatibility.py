@@ -10,7 +10,7 @@ from tests.api.test_web_sdk import PAGE as WEB_PAGE
 from tests.api.test_web_sdk import WEB_SDK
 from tests.architecture.source import ROOT
 from tests.routes import ENDPOINTS
-from tests.unit.app.openapi.reasons import REASONS
+from tests.unit.app.openapi.comparison import REASONS
 
 PAGE = ROOT / "docs" / "compatibility.md"
 _FORMATS = ("none", "1.8.0", "2.5.0")

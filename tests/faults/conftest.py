@@ -7,7 +7,7 @@ import pytest
 
 from tests.client import Client
 from tests.faults import canaries, invariants
-from tests.faults.history import History
+from tests.faults.invariants import History
 from tests.faults.stage import Stage
 from tests.instance import AnnalsInstance, short_folder
 

@@ -19,7 +19,7 @@ from annals.app.deployments.ranges import CHUNK
 from annals.domain.function import Function
 from tests.client import Client
 from tests.faults.concurrent_calls import TimingSearch, call_at_once, chunk, chunk_request
-from tests.faults.history import History
+from tests.faults.invariants import History
 from tests.faults.stage import checked_instance
 from tests.instance import AnnalsInstance
 

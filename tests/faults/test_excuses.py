@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.faults.excuses import AFTER_SECONDS, Fault, unexcused
-from tests.faults.steady_load import Failure
+from tests.faults.steady_load import AFTER_SECONDS, Failure, Fault, unexcused
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.client import Client
 from tests.faults import invariants
 from tests.faults.blocked_followers import followers_blocked_at_commit, followers_blocked_mid_batch
 from tests.faults.stage import checked_instance
-from tests.faults.writers import Writers
+from tests.faults.steady_load import Writers
 from tests.instance import AnnalsInstance, annals, eventually
 
 pytestmark = pytest.mark.timeout(600)

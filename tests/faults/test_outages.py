@@ -19,7 +19,7 @@ from tests.client import Client
 from tests.faults import canaries
 from tests.faults.messages import multiply, queued
 from tests.faults.stage import Stage, log_entries, staged
-from tests.faults.writers import Writers
+from tests.faults.steady_load import Writers
 from tests.instance import eventually
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("invariants_hold")]

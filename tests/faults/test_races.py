@@ -16,7 +16,7 @@ from annals.domain.function import Function
 from tests.client import Client, packed
 from tests.faults import canaries, invariants
 from tests.faults.concurrent_calls import TimingSearch, call_at_once, chunk, ordered, statuses
-from tests.faults.history import History
+from tests.faults.invariants import History
 from tests.faults.stage import checked_instance, paused
 from tests.instance import AnnalsInstance, eventually
 

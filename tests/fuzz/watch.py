@@ -7,8 +7,7 @@ import time
 
 import httpx
 
-from tests.instance import AnnalsInstance
-from tests.resident import memory_of
+from tests.instance import AnnalsInstance, memory_of
 
 SERVED_SECONDS = 60.0
 """The time limit of a plain request of another client."""

@@ -6,9 +6,8 @@ from itertools import cycle
 
 import pytest
 
-from tests.another_api import another_api
 from tests.client import JSON, Client
-from tests.instance import AnnalsInstance, annals, eventually
+from tests.instance import AnnalsInstance, annals, another_api, eventually
 
 FUNCTIONS, EXECUTIONS = 20, 50
 CODE = {

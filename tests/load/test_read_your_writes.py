@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.another_api import another_api
 from tests.api.cli import PASSWORD, admin_of
 from tests.client import JSON, Client, packed
-from tests.instance import AnnalsInstance, annals
+from tests.instance import AnnalsInstance, annals, another_api
 
 pytestmark = pytest.mark.timeout(300)
 PROJECT = "two-processes"

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.client import Client
-from tests.instance import AnnalsInstance, eventually
-from tests.resident import resident
+from tests.instance import AnnalsInstance, eventually, resident
 
 CONNECTIONS = 1000
 HEADS = b"POST /v1/functions HTTP/1.1\r\nHost: localhost\r\nX-A: "

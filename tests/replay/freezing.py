@@ -21,7 +21,7 @@ from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import migrate
 from tests.integration.portable.instances import Instance
 from tests.integration.postgres import Postgres
-from tests.replay.test_random_histories import BEGINNING, Actor, any_step
+from tests.replay.histories import BEGINNING, Actor, any_step
 
 FROZEN = Path(__file__).parent / "frozen"
 TABLES = (*inline.TABLES, *(table for following in FOLLOWING.values() for table in following.tables))

@@ -23,8 +23,7 @@ from annals.store.log.log import EventLog
 from annals.store.postgres.database import Database
 from annals.store.postgres.listener import Listener
 from tests.integration.projections.history import History
-from tests.replay.ending import to_the_end
-from tests.replay.test_random_histories import BEGINNING, PROJECTS, Actor, any_step
+from tests.replay.histories import BEGINNING, PROJECTS, Actor, any_step, to_the_end
 from tests.replay.test_rebuild import varied_history
 
 STEPS = 120

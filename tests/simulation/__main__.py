@@ -24,12 +24,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from tests.simulation import (  # noqa: F401 - they register their contents
-    mutations_of_blobs,
-    mutations_of_builds,
-    mutations_of_projects,
     races,
-    races_of_blobs,
-    races_of_builds,
     races_of_projects,
     races_of_time,
 )

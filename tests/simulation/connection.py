@@ -15,8 +15,7 @@ from annals.store.postgres.database import Database
 from annals.store.postgres.standby import Standby
 from tests.simulation.loop import NODE, Node
 from tests.simulation.postgres import Postgres
-from tests.simulation.sessions import Pipeline
-from tests.simulation.transactions import Row, UnknownStatement
+from tests.simulation.transactions import Pipeline, Row, UnknownStatement
 
 Operation = tuple[str, Any, bool, list[list[Row]]]
 

@@ -1,4 +1,7 @@
-"""Planted bugs, one at a time: each is a plausible mistake that the simulation has to find."""
+"""Planted bugs, one at a time: each is a plausible mistake that the simulation has to find.
+
+One file because the table of docs/simulation.md lists all of them.
+"""
 
 import asyncio
 import contextlib
@@ -9,22 +12,33 @@ from unittest import mock
 
 from msgspec import structs
 
+from annals.app.deployments import uploads
+from annals.app.deployments.ranges import UploadChunk
+from annals.application import deletion
+from annals.domain.base import AggregateEvent
 from annals.domain.commands import deployments as deployment_commands
 from annals.domain.commands.deployments import ActiveDeployment
 from annals.domain.deployment import Deployment
+from annals.domain.errors import DomainError
 from annals.domain.execution import Execution
 from annals.domain.function import Function
+from annals.domain.ports import Artefact
 from annals.projections.schedules import Schedule
+from annals.store.content.blobs import BlobError
+from annals.store.content.contents import source_key
 from annals.store.coordination import leases
 from annals.store.coordination.leases import Watch
-from annals.store.errors import StreamConflict
+from annals.store.errors import StoreUnavailable, StreamConflict
 from annals.store.log import append_modes, log
+from annals.store.log.build_demand import BuildDemand, Tenant
 from annals.store.log.follower import Follower
 from annals.store.log.group_append import GroupAppender
 from annals.store.log.log import EventLog, Recorded
 from annals.store.log.reader import EventBatch
+from annals.store.log.request import Statement
 from annals.workers import builds, followers, reaper, redelivery, schedules
 from annals.workers.builds import BuildActor
+from tests.simulation.blobs import digest
 
 Mutation = Callable[[], AbstractContextManager[object]]
 MUTATIONS: dict[str, Mutation] = {}
@@ -288,3 +302,67 @@ def build_runs_without_a_claim() -> AbstractContextManager[object]:
             yield
 
     return patched()
+
+
+@found_by("chunks_in_any_order")
+def event_before_its_blob() -> AbstractContextManager[object]:
+    """A source is recorded before its blob is stored."""
+
+    async def complete(call: Any, upload: uploads.Upload, chunk: UploadChunk) -> Any:
+        blobs, parts = call.services.blobs, uploads._parts(call, upload.deployment_id)
+        whole = b"".join([await blobs.get(f"{parts}/{number}") for number in range(chunk.parts)])
+        blob_key = source_key(call.project_id, upload.deployment_id)
+        source = Artefact(key=blob_key, digest=digest(whole), size=len(whole))
+        key = Deployment.key(call.project_id, upload.deployment_id)
+        recorded = await call.services.log.run(Deployment.store_source, key, meta=await call.meta(), source=source)
+        await blobs.put(source.key, whole)
+        return uploads._row(call, recorded)
+
+    return mock.patch.object(uploads, "_complete", complete)
+
+
+@found_by("uploads_meet_a_store_that_fails")
+def failed_join_counts_as_done() -> AbstractContextManager[object]:
+    """An upload whose parts cannot be joined counts as joined by another process."""
+    return mock.patch.object(uploads, "BlobMissing", BlobError)
+
+
+@planted
+def source_removed_when_unsure() -> AbstractContextManager[object]:
+    """The source of an unanswered append is deleted, although the append may be committed."""
+    return mock.patch.object(uploads, "DomainError", (DomainError, StoreUnavailable))
+
+
+@found_by("long_builds_of_one_project_meet_those_of_another")
+def builds_start_by_age() -> AbstractContextManager[object]:
+    """The oldest builds get the slots, whichever project they belong to."""
+
+    def startable(self: BuildDemand) -> list[Tenant]:
+        free = self.slots - sum(tenant.running for tenant in self.tenants)
+        return sorted((t for t in self.tenants if t.waiting), key=lambda t: t.since)[: max(0, free)]
+
+    return mock.patch.object(BuildDemand, "startable", startable)
+
+
+@found_by("long_builds_of_one_project_meet_those_of_another")
+def build_slots_are_not_counted_at_the_claim() -> AbstractContextManager[object]:
+    """A build takes a slot that was free when the worker looked, even if another build has taken it meanwhile."""
+    return mock.patch.object(BuildDemand, "admits", return_value=True)
+
+
+@planted
+def projects_are_not_checked() -> AbstractContextManager[object]:
+    """An append is committed for a project that was deleted after the request was authorized."""
+    return mock.patch.object(AggregateEvent, "REQUIRES_PROJECT", False)
+
+
+@planted
+def project_is_deleted_with_users_in_it() -> AbstractContextManager[object]:
+    """A project is deleted although users or functions were created in it meanwhile."""
+    return mock.patch.object(deletion, "Statement", return_value=Statement("SELECT 1", {}))
+
+
+@found_by("project_reuse_meets_sealing")
+def data_keys_are_not_checked() -> AbstractContextManager[object]:
+    """A value is recorded although the key that sealed it was deleted."""
+    return mock.patch.object(EventLog, "_keys_of", return_value=())

@@ -18,8 +18,7 @@ from annals.store.log.append_modes import FREED_SLOTS, LOCK, QUERIES
 from annals.store.log.follower import QUERIES as FOLLOWER
 from annals.store.postgres.listener import APPENDS
 from tests.simulation.loop import Node, SimulatedLoop
-from tests.simulation.sessions import Faults, Lock, Pipeline, Session
-from tests.simulation.transactions import STATEMENTS, Key, Row, Tx, UnknownStatement
+from tests.simulation.transactions import STATEMENTS, Faults, Key, Lock, Pipeline, Row, Session, Tx, UnknownStatement
 
 _APPEND_LOCK_SECONDS = 2.0
 _SERVER = contextvars.Context()

@@ -1,9 +1,14 @@
-"""Races: two actions that meet at a random moment, a thousand times, and their permitted results."""
+"""Races: two actions that meet at a random moment, a thousand times, and their permitted results.
+
+One file because the races are played the same way, and need nothing of one another. Races of time and of deleted
+projects have files of their own.
+"""
 
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from annals.app.deployments.ranges import UploadChunk
@@ -11,11 +16,13 @@ from annals.domain.deployment import Deployment
 from annals.domain.errors import FunctionAlreadyExists
 from annals.domain.function import Function
 from annals.store.log.log import Recorded
-from tests.simulation.calls import PROJECT
+from annals.workers.job_messages import split_stream
+from tests.simulation.blobs import digest
 from tests.simulation.clients import Client
 from tests.simulation.ledger import other_versions
+from tests.simulation.nodes import BUILD_SECONDS, BUILD_SLOTS
 from tests.simulation.scenario import calm
-from tests.simulation.world import World
+from tests.simulation.world import PROJECT, World
 
 Race = Callable[[World, random.Random], Coroutine[Any, Any, None]]
 RACES: dict[str, Race] = {}
@@ -23,6 +30,15 @@ LONG = {"two_hundred_write_one_function"}
 """The races of which one trial takes as long as ten of another."""
 
 NODES = ("api1", "api2", "worker1", "worker2", "keeper1")
+
+_ATTEMPTS = 60
+_WAIT_SECONDS = 2.0
+
+QUIET = "q"
+WORKERS = 2
+SLOTS, RESERVE = WORKERS * BUILD_SLOTS.slots, WORKERS * BUILD_SLOTS.reserve
+START_SECONDS = BUILD_SECONDS / 2
+"""The time in which the first build of a project starts. Without the reserve it would start after a long build."""
 
 
 def race(one: Race) -> Race:
@@ -279,3 +295,92 @@ def play(name: str, trial: int) -> World:
     rng = random.Random(world.rng.getrandbits(64))
     world.drive(lambda world: RACES[name](world, rng))
     return world
+
+
+@race
+async def uploads_meet_a_store_that_fails(world: World, rng: random.Random) -> None:
+    """Chunks that are sent until they are answered make a complete source, stored before its event is recorded."""
+    clients = await begun(world)
+    await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
+    world.broken = True
+    faults = world.blobs.faults
+    faults.before, faults.after, faults.deadly = rng.choice([0.2, 0.5]), rng.choice([0.1, 0.3]), rng.choice([0.0, 0.3])
+    parts = chunks(rng.randrange(1, 4))
+    rng.shuffle(parts)
+    sending = [asyncio.ensure_future(_until_answered(world, rng, clients, *part)) for part in parts]
+    while not all(task.done() for task in sending):
+        await soon(rng, 0.5)
+        for name in ("api1", "api2"):
+            if not world.nodes[name].alive:
+                world.start(name)
+    await calm(world)
+    row = world.server.rows("deployments").get(Deployment.stream(PROJECT, "d1"))
+    whole = b"".join(data for _, data in chunks(len(parts)))
+    if row is None or row["source_digest"] != digest(whole):
+        world.fail(f"each chunk was answered, but the source differs from the sent chunks: {row and row['source_key']}")
+
+
+async def _until_answered(
+    world: World, rng: random.Random, clients: tuple[Client, Client], chunk: UploadChunk, data: bytes
+) -> None:
+    for _ in range(_ATTEMPTS):
+        client = rng.choice(clients)
+        sent = client.begin(f"chunk {chunk.number}", client.upload_chunk("f1", "d1", chunk, data))
+        answered, _ = await asyncio.wait([sent], timeout=_WAIT_SECONDS)
+        if answered and not isinstance(sent.result(), Exception):
+            return
+        await soon(rng, 0.2)
+    world.fail(f"chunk {chunk.number} was refused {_ATTEMPTS} times")
+
+
+@race
+async def long_builds_of_one_project_meet_those_of_another(world: World, rng: random.Random) -> None:
+    """One project fills all slots with long builds. The other's first build starts beside them, then both share the
+    slots.
+    """
+    project = {"stream_id": f"project:{QUIET}", "project_id": QUIET, "variables_version": 1}
+    world.server.tables["projects"][f"project:{QUIET}"] = project
+    one, _ = await begun(world)
+    quiet = Client(world, "api2", QUIET)
+    for client in (one, quiet):
+        await client.begin("create", client.create_function("f1", marker="0"))
+    world.executor.faults.slow = 1.0
+    for number in range(8):
+        one.begin(f"deploy d{number}", one.deploy("f1", f"d{number}", activate=False))
+    await soon(rng, 3 * BUILD_SECONDS)
+    for number in range(3):
+        await quiet.begin(f"deploy q{number}", quiet.deploy("f1", f"q{number}", activate=False))
+        await soon(rng, 0.5)
+    await asyncio.sleep(START_SECONDS)
+    if not any(_started(event, QUIET) for _, event in world.ledger.events):
+        world.fail(f"no build of {QUIET} was started within {START_SECONDS} s, while {PROJECT} built")
+    await calm(world)
+    for sentence in unfair(world):
+        world.fail(sentence)
+
+
+def _started(event: Any, project: str) -> bool:
+    return isinstance(event, Deployment.BuildClaimed) and split_stream(event.originator_id)[0] == project
+
+
+def unfair(world: World) -> Iterator[str]:
+    """Yield the builds that began although their project had its share, in the order of the log."""
+    running: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    for row, event in world.ledger.events:
+        position = row["notification_id"]
+        project = split_stream(event.originator_id)[0]
+        match event:
+            case Deployment.BuildQueued():
+                waiting[project] += 1
+            case Deployment.BuildClaimed():
+                total, own = running.total(), running[project]
+                first = sum(running[other] < own for other in waiting if other != project and waiting[other])
+                if own and total + first >= SLOTS:
+                    yield f"{position}: {project} with {own} builds began another while {total} ran, {first} were first"
+                if total >= SLOTS + RESERVE:
+                    yield f"{position}: {project} began a build while {total} ran"
+                waiting[project] -= 1
+                running[project] += 1
+            case Deployment.BuildSucceeded() | Deployment.BuildFailed():
+                running[project] -= 1

@@ -4,7 +4,7 @@ import asyncio
 import random
 from typing import Any
 
-from annals.application.event_log import QUERIES as DISCARDS
+from annals.application.event_log import QUERIES as EVENT_LOG
 from annals.domain.commands.projects import create_project
 from annals.domain.errors import DomainError
 from annals.domain.project import Project
@@ -151,14 +151,14 @@ def deleted(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
-@on(DISCARDS["contents_of_project"])
-@on(DISCARDS["hold_project"])
+@on(EVENT_LOG["contents_of_project"])
+@on(EVENT_LOG["hold_project"])
 @on(PROJECTS["variable_added"])
 def nothing(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
-@on(DISCARDS["data_key_of_project"])
+@on(EVENT_LOG["data_key_of_project"])
 def data_key_of_project(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("projects", p["stream"])
     if row is not None:

@@ -3,8 +3,7 @@
 from typing import Any
 
 from annals.application.deletion import QUERIES as ENDING
-from annals.application.event_log import QUERIES as DISCARDS
-from annals.application.event_log import QUERIES as REQUIRED
+from annals.application.event_log import QUERIES as EVENT_LOG
 from annals.projections.executions import QUERIES as EXECUTIONS
 from tests.simulation.statements_models import change, columns, count, event_of, same_function
 from tests.simulation.transactions import DeploymentGone, FunctionGone, Row, Tx, on
@@ -22,7 +21,7 @@ _EXECUTION_DEFAULTS: Row = {
 }
 
 
-@on(REQUIRED["function"])
+@on(EVENT_LOG["function"])
 def function_required(tx: Tx, p: Any) -> list[Row]:
     function = tx.get("functions", p["stream"])
     if function is None or function["sequence"] != p["incarnation"]:
@@ -30,7 +29,7 @@ def function_required(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
-@on(REQUIRED["place_back_of"])
+@on(EVENT_LOG["place_back_of"])
 def freed_slot_of(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("executions", p["stream"])
     if row is not None and row["status"] == "processing":
@@ -38,14 +37,14 @@ def freed_slot_of(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
-@on(REQUIRED["deployment"])
+@on(EVENT_LOG["deployment"])
 def deployment_required(tx: Tx, p: Any) -> list[Row]:
     if tx.get("deployments", p["stream"]) is None:
         raise FunctionGone
     return []
 
 
-@on(REQUIRED["known_deployment"])
+@on(EVENT_LOG["known_deployment"])
 def known_deployment(tx: Tx, p: Any) -> list[Row]:
     if tx.get("deployments", p["stream"]) is None:
         raise DeploymentGone
@@ -124,13 +123,13 @@ def _in_sweep(row: Row, p: Any) -> bool:
     return mine and row["sequence"] <= p["up_to"] and (p["all"] or row["status"] in _ENDED)
 
 
-@on(DISCARDS["contents_of_stream"])
+@on(EVENT_LOG["contents_of_stream"])
 def contents_of_stream(tx: Tx, p: Any) -> list[Row]:
     _discard(tx, p["stream"], p["version"])
     return []
 
 
-@on(DISCARDS["contents_of_swept"])
+@on(EVENT_LOG["contents_of_swept"])
 def contents_of_swept(tx: Tx, p: Any) -> list[Row]:
     for key, row in tx.rows("executions"):
         if _in_sweep(row, p):
@@ -138,7 +137,7 @@ def contents_of_swept(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
-@on(DISCARDS["abandoned_builds"])
+@on(EVENT_LOG["abandoned_builds"])
 def abandoned_builds(tx: Tx, p: Any) -> list[Row]:
     function = tx.get("functions", p["stream"])
     for stream, row in tx.rows("deployments"):
@@ -149,7 +148,7 @@ def abandoned_builds(tx: Tx, p: Any) -> list[Row]:
     return []
 
 
-@on(DISCARDS["contents_of_function"])
+@on(EVENT_LOG["contents_of_function"])
 def contents_of_function(tx: Tx, p: Any) -> list[Row]:
     function = tx.get("functions", p["stream"])
     if function is not None:
@@ -165,8 +164,8 @@ def _discard(tx: Tx, stream: str, version: int) -> None:
             tx.drop("contents", key)
 
 
-@on(DISCARDS["build_log"])
-@on(DISCARDS["canceled_build_log"])
+@on(EVENT_LOG["build_log"])
+@on(EVENT_LOG["canceled_build_log"])
 def build_log(tx: Tx, p: Any) -> list[Row]:
     return []
 

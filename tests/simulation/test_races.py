@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.simulation import (  # noqa: F401 - the imports register the races
-    races_of_blobs,
-    races_of_builds,
     races_of_projects,
     races_of_time,
 )

@@ -9,11 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation import (  # noqa: F401 - the imports register the mutations
-    mutations_of_blobs,
-    mutations_of_builds,
-    mutations_of_projects,
-)
 from tests.simulation.mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[2]

@@ -1,18 +1,29 @@
-"""One seeded instance: its loop, its services, and the processes that start and end in it."""
+"""One seeded instance: its loop, its services, and the processes that start and end in it.
+
+Its clocks and random numbers are drawn from its seed.
+"""
 
 import asyncio
+import contextlib
 import random
+import secrets
 import sys
+import time
+import uuid
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
+from unittest import mock
 
+import eventsourcing.domain
 import structlog
 
+from annals.application.executions import record_outcome
 from annals.store.coordination.leases import ProcessLease
+from annals.workers import cleanup
 from tests.simulation import nodes, statements_executions, statements_log, statements_models, statements_work  # noqa: F401 - they register what they know
 from tests.simulation.blobs import SimulatedBlobs
-from tests.simulation.entropy import Clocks, installed
 from tests.simulation.executor import SimulatedExecutor
 from tests.simulation.job_messages import SimulatedDispatcher, SimulatedQueue
 from tests.simulation.ledger import Ledger
@@ -22,6 +33,67 @@ from tests.simulation.transactions import Row
 
 PROJECT = "p"
 _current: list["World"] = []
+
+BEGINNING = datetime(2026, 3, 28, 23, 57, tzinfo=UTC)
+"""The time at which scenarios begin: a few minutes before midnight, in the night in which European clocks change to
+summer time.
+"""
+
+
+class Clocks:
+    """The wall clocks of the database and of each node. A jump is an offset from then on."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self.offsets: dict[str, float] = {}
+        self.beginning = BEGINNING
+
+    def at(self, host: str) -> datetime:
+        return self.beginning + timedelta(seconds=self._loop.time() + self.offsets.get(host, 0.0))
+
+    def here(self) -> datetime:
+        """Return the time on the clock of the node that asks."""
+        node = NODE.get()
+        return self.at("" if node is None else node.name)
+
+
+@contextlib.contextmanager
+def installed(clocks: Clocks, rng: random.Random) -> Iterator[None]:
+    """Replace the machine's clocks and random numbers with those of the scenario."""
+
+    class SimulatedDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return clocks.here().astimezone(tz)
+
+    random.seed(rng.random())
+    with contextlib.ExitStack() as stack:
+        for module in (eventsourcing.domain, record_outcome, cleanup):
+            stack.enter_context(mock.patch.object(module, "datetime", SimulatedDatetime))
+        stack.enter_context(_machine(clocks, rng))
+        yield
+
+
+@contextlib.contextmanager
+def _machine(clocks: Clocks, rng: random.Random) -> Iterator[None]:
+    def seconds() -> float:
+        return clocks.here().timestamp()
+
+    def nanoseconds() -> int:
+        return int(seconds() * 1e9)
+
+    def token_hex(size: int = 16) -> str:
+        return f"{rng.getrandbits(size * 8):0{size * 2}x}"
+
+    def uuid4() -> uuid.UUID:
+        return uuid.UUID(int=rng.getrandbits(128))
+
+    with (
+        mock.patch.multiple(time, time=seconds, time_ns=nanoseconds),
+        mock.patch.multiple(secrets, token_hex=token_hex, randbits=rng.getrandbits),
+        mock.patch.object(uuid, "uuid4", uuid4),
+    ):
+        yield
 
 
 class World:

@@ -16,8 +16,7 @@ from annals.executor.isolation import trash
 from tests.contract.drivers.hosts import RUNTIMES, Host
 from tests.contract.drivers.test_driver_executions import EXECUTOR
 from tests.sandboxes import groups_of
-from tests.unit.executor.archives import gzipped
-from tests.unit.executor.trees import deep
+from tests.unit.executor.archives import deep, gzipped
 
 pytestmark = pytest.mark.timeout(300)
 

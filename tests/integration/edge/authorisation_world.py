@@ -15,13 +15,11 @@ from annals.domain.project import ApiKey, Project
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.log.archives import Archives
 from annals.store.log.log import Meta
-from tests.forms import form
+from tests.client import form
 from tests.integration.edge import given
-from tests.integration.edge.authorisation_rows import Row
-from tests.integration.edge.authorisation_table import TABLE
+from tests.integration.edge.authorisation_table import TABLE, Row
 from tests.integration.edge.client import Client, Reply
-from tests.integration.edge.people import signed_in, user
-from tests.integration.edge.repositories import installation
+from tests.integration.edge.given import installation, signed_in, user
 from tests.integration.edge.test_as_of import follow
 from tests.integration.proof.sealed import Sealed
 

@@ -1,4 +1,4 @@
-"""Fixtures of tests, created the way that clients and workers create them."""
+"""Fixtures of tests, created the way that clients and workers create them: functions, users, connected repositories."""
 
 import gzip
 from typing import Any
@@ -13,6 +13,8 @@ from tests.integration.edge.client import Client, Reply
 
 SOURCE = gzip.compress(b"some code", mtime=0)
 META = Meta(actor="test")
+
+SECRET = "a secret of the webhook"
 
 
 async def function(client: Client, **fields: Any) -> str:
@@ -92,3 +94,44 @@ async def execute(client: Client, function_id: str, **fields: Any) -> Reply:
 async def download(client: Client, function_id: str, deployment_id: str, **query: str) -> Reply:
     """Download a deployment's file."""
     return await client.get(f"/v1/functions/{function_id}/deployments/{deployment_id}/download", **query)
+
+
+async def user(key: Client, user_id: str, **fields: Any) -> dict[str, Any]:
+    """Create a user of the project with a key."""
+    reply = await key.post("/v1/users", userId=user_id, **fields)
+    assert reply.status == 201, reply.body
+    made: dict[str, Any] = reply.json
+    return made
+
+
+async def signed_in(key: Client, user_id: str) -> Client:
+    """Return a client with a session of its own, sent in a header."""
+    reply = await key.post(f"/v1/users/{user_id}/sessions")
+    assert reply.status == 201, reply.body
+    return key.with_(x_appwrite_key=None, x_appwrite_session=reply.json["secret"])
+
+
+async def guest(key: Client) -> Client:
+    return key.with_(x_appwrite_key=None)
+
+
+async def installation(client: Client, url: str = "https://git.example.org", **fields: str) -> str:
+    sent = {"installationId": "unique()", "provider": "git", "url": url, "webhookSecret": SECRET, **fields}
+    reply = await client.post("/v1/vcs/installations", **sent)
+    assert reply.status == 201, reply.body
+    return str(reply.json["$id"])
+
+
+def link(installation_id: str, repository: str = "team/app", **fields: Any) -> dict[str, Any]:
+    return {
+        "installationId": installation_id,
+        "providerRepositoryId": repository,
+        "providerBranch": "main",
+        **fields,
+    }
+
+
+async def deployments(client: Client, function_id: str) -> list[dict[str, Any]]:
+    reply = await client.get(f"/v1/functions/{function_id}/deployments")
+    rows: list[dict[str, Any]] = reply.json["deployments"]
+    return rows

@@ -15,7 +15,7 @@ from annals.domain.user import Session, User
 from annals.store.log.log import Meta
 from annals.store.secrets.tokens import user_token
 from tests.integration.edge.client import Client
-from tests.integration.edge.people import signed_in, user
+from tests.integration.edge.given import signed_in, user
 
 ADA = {"email": "ada@x.test", "password": "password8"}
 

@@ -15,7 +15,7 @@ from annals.app.services import Services
 from annals.store.secrets.tokens import user_token
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, dumps
-from tests.integration.edge.people import user
+from tests.integration.edge.given import user
 
 ADA = {"email": "ada@x.test", "password": "password9"}
 INJECTIONS = [

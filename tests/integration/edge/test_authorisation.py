@@ -7,8 +7,7 @@ import pytest
 
 from annals.app.services import Services
 from annals.domain.scopes import PROJECT_SCOPES
-from tests.integration.edge.authorisation_rows import DENIED, EXPIRED, MISSING, OK, SCOPE, Outcome, Row
-from tests.integration.edge.authorisation_table import TABLE
+from tests.integration.edge.authorisation_table import DENIED, EXPIRED, MISSING, OK, SCOPE, TABLE, Outcome, Row
 from tests.integration.edge.authorisation_world import World, objects
 from tests.integration.edge.client import Client, Reply
 from tests.routes import ENDPOINTS

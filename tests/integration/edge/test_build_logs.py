@@ -9,8 +9,7 @@ from annals.app.services import Services
 from annals.domain.commands.deployments import cancel_build
 from annals.domain.deployment import Deployment
 from tests.integration.edge import given
-from tests.integration.edge.client import Client
-from tests.integration.edge.following import Following
+from tests.integration.edge.client import Client, Following
 
 
 async def building(services: Services, client: Client) -> tuple[str, Any]:

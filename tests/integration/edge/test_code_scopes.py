@@ -10,7 +10,7 @@ from annals.app.services import Services
 from annals.domain.project import ApiKey, Project
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
-from tests.integration.edge.repositories import installation, link
+from tests.integration.edge.given import installation, link
 from tests.routes import ENDPOINTS
 
 HELD = ["functions.write", "functions.read", "events.read", "project.write", "vcs.write", "teams.read"]

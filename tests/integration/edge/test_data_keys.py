@@ -11,8 +11,7 @@ from annals.settings import Settings
 from annals.store.content.inputs import open_input
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
-from tests.integration.edge.given import execute, function, running_function
-from tests.integration.edge.people import user
+from tests.integration.edge.given import execute, function, running_function, user
 from tests.integration.edge.reuse import META, another_process, recreate
 from tests.integration.edge.test_as_of import follow
 

@@ -10,7 +10,7 @@ from annals.domain.policy import Retries
 from annals.store.content.inputs import open_input
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
-from tests.integration.edge.people import signed_in, user
+from tests.integration.edge.given import signed_in, user
 from tests.integration.edge.test_conservation import NONE, counted, drift
 
 RAN = RunRecord(

@@ -4,8 +4,7 @@ import pytest
 
 from annals.app.services import Services
 from tests.integration.edge import given
-from tests.integration.edge.authorisation_rows import OK, Row
-from tests.integration.edge.authorisation_table import TABLE
+from tests.integration.edge.authorisation_table import OK, TABLE, Row
 from tests.integration.edge.authorisation_world import World
 from tests.integration.edge.client import Client
 from tests.integration.edge.test_dead_letters import dead_letter, retried_function

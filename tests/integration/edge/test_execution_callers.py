@@ -10,8 +10,7 @@ from annals.store.log import compact_states
 from annals.store.secrets.tokens import verify_user
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
-from tests.integration.edge.given import execute, running_function
-from tests.integration.edge.people import signed_in, user
+from tests.integration.edge.given import execute, running_function, signed_in, user
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from annals.domain.ports import CompleteLog, Outcome, Output
 from tests.integration.edge import given
-from tests.integration.edge.client import Client
+from tests.integration.edge.client import Client, Following
 from tests.integration.edge.executor import FakeExecutor
-from tests.integration.edge.following import Following
 
 Event = tuple[str, object]
 

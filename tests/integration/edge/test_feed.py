@@ -5,8 +5,7 @@ import asyncio
 from annals.app.edge.edge import Edge
 from annals.app.services import Services
 from tests.integration.edge import given
-from tests.integration.edge.client import Client
-from tests.integration.edge.following import Following
+from tests.integration.edge.client import Client, Following
 
 
 async def test_feed_is_followed_without_gaps_and_resumed(services: Services, edge: Edge, plain: Client) -> None:

@@ -15,7 +15,7 @@ from annals.app.services import Services
 from annals.domain.ports import Outcome
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
-from tests.integration.edge.repositories import installation
+from tests.integration.edge.given import installation
 from tests.integration.edge.test_attacks import encoded
 from tests.integration.edge.test_function_domains import HOST, published
 from tests.integration.edge.test_installations import deliver

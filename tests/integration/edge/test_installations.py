@@ -11,7 +11,7 @@ from annals.app.services import Services
 from annals.domain.project import Project
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
-from tests.integration.edge.repositories import SECRET, deployments, installation, link
+from tests.integration.edge.given import SECRET, deployments, installation, link
 
 
 async def test_installations_are_listed_read_and_removed_without_their_secrets(

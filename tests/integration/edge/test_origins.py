@@ -4,7 +4,7 @@ import pytest
 
 from annals.app.edge import cors
 from tests.integration.edge.client import Client
-from tests.integration.edge.people import signed_in, user
+from tests.integration.edge.given import signed_in, user
 
 PAGE = "https://app.example.test:3000"
 

@@ -14,9 +14,8 @@ from annals.application.deletion import end_project
 from annals.store.log.archives import Archives
 from annals.workers.cleanup import RetentionSweeper
 from tests.integration.edge import given
-from tests.integration.edge.client import Client
-from tests.integration.edge.following import Following
-from tests.integration.edge.people import user
+from tests.integration.edge.client import Client, Following
+from tests.integration.edge.given import user
 from tests.integration.edge.reuse import META, create, recreate
 from tests.integration.edge.test_as_of import follow
 from tests.integration.proof.sealed import Sealed

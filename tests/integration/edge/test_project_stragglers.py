@@ -19,7 +19,7 @@ from annals.store.log.request import Appended, AppendRequest, Incarnation
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor
-from tests.integration.edge.people import user
+from tests.integration.edge.given import user
 from tests.integration.edge.reuse import META, another_process, recreate
 
 PROCESS = tuple[Services, Client]

@@ -7,8 +7,7 @@ import pytest
 from annals.app.services import Services
 from annals.cli.users import make_admin
 from tests.integration.edge.client import Client
-from tests.integration.edge.given import function, ids, query
-from tests.integration.edge.people import user
+from tests.integration.edge.given import function, ids, query, user
 
 ADMIN = {"email": "root@x.test", "password": "password8"}
 

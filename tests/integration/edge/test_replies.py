@@ -5,7 +5,7 @@ import pytest
 
 from annals.app.services import Services
 from annals.domain.ports import Outcome
-from tests.forms import form
+from tests.client import form
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor

@@ -10,7 +10,7 @@ from annals.domain.deployment import Deployment
 from annals.settings import Settings
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
-from tests.integration.edge.repositories import deployments, installation, link
+from tests.integration.edge.given import deployments, installation, link
 from tests.integration.vcs.hosts import GitHub, Repository, http_host
 
 TEMPLATE = {

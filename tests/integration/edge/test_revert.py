@@ -8,7 +8,7 @@ import pytest
 from annals.app.services import Services
 from annals.domain.function import Function
 from annals.domain.redaction import describe
-from tests.forms import form
+from tests.client import form
 from tests.integration.edge import given
 from tests.integration.edge.client import Client, Reply
 from tests.integration.edge.executor import FakeExecutor

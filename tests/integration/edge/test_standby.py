@@ -11,7 +11,7 @@ from annals.store.errors import StandbyAway
 from annals.store.postgres.migrate import migrate
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
-from tests.integration.replicated import Replicated
+from tests.integration.postgres import Replicated
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import pytest
 
 from tests.integration.edge.client import Client
-from tests.integration.edge.given import ids, query
-from tests.integration.edge.people import signed_in, user
+from tests.integration.edge.given import ids, query, signed_in, user
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from annals.app.deployments.ranges import CHUNK
 from annals.app.services import Services
-from tests.forms import form
+from tests.client import form
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 

@@ -4,8 +4,7 @@ import pytest
 
 from annals.app.services import Services
 from tests.integration.edge.client import Client
-from tests.integration.edge.given import ids, query
-from tests.integration.edge.people import signed_in, user
+from tests.integration.edge.given import ids, query, signed_in, user
 
 
 async def test_user_is_made_and_read(plain: Client) -> None:

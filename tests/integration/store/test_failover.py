@@ -7,7 +7,7 @@ from annals.store.errors import StoreUnavailable
 from annals.store.log.group_append import GroupAppender
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import migrate
-from tests.integration.replicated import Replicated
+from tests.integration.postgres import Replicated
 from tests.integration.store.test_group_append import event, request
 from tests.integration.store.test_standby import CANCEL, TERMINATE, appended_in_the_end, value_in_the_end
 

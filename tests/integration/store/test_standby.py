@@ -19,7 +19,7 @@ from annals.store.postgres import standby
 from annals.store.postgres.connection import Connection, ReplicationUnknown
 from annals.store.postgres.database import Database
 from annals.store.postgres.migrate import migrate
-from tests.integration.replicated import Replicated
+from tests.integration.postgres import Replicated
 from tests.integration.store.conftest import META, OpenLog
 from tests.integration.store.ledger import absent, deposit, key, open_account
 from tests.integration.store.test_group_append import all_events, event, request

@@ -26,7 +26,7 @@ from annals.workers.executions import ExecutionActor
 from annals.workers.reaper import take_back
 from tests.integration.workers.valkey import until
 from tests.integration.workers.world import META, PROJECT, World
-from tests.simulation.caps import Caps
+from tests.simulation.ledger import Caps
 
 soon = functools.partial(until, seconds=60)
 SLOT_OF_F = ConcurrencySlot(PROJECT, "f")

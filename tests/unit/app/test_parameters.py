@@ -12,7 +12,7 @@ from annals.app.edge.operation import Endpoint
 from annals.app.parameters import Boolean, IntegerRange, Parameters, Text, ValidationError, optional, required
 from annals.app.parameters.body import body_parameters, fold, query_parameters
 from annals.domain.errors import ArgumentInvalid
-from tests.forms import form
+from tests.client import form
 from tests.routes import ENDPOINTS
 
 TABLE = Parameters(

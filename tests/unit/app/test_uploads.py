@@ -8,7 +8,7 @@ from annals.app.deployments.ranges import CHUNK, OPEN_END, UploadChunk, parse_ch
 from annals.app.deployments.receive import FIELDS_LIMIT, read_form
 from annals.app.errors import ContentRangeInvalid, FileInvalid, RangeInvalid
 from annals.domain.errors import ArgumentInvalid
-from tests.forms import form
+from tests.client import form
 
 SIZE = CHUNK + 10
 

@@ -1,10 +1,12 @@
-"""Archives for tests, valid and hostile ones: headers are written by hand if a library would reject them."""
+"""Archives and folders for tests, valid and hostile: headers are written by hand if a library would reject them."""
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterable
+from pathlib import Path
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -74,3 +76,21 @@ def zipped(
                 info.external_attr = 0o040755 << 16
             archive.writestr(info, content)
     return buffer.getvalue()
+
+
+def deep(folder: Path, levels: int, *, content: bytes = b"", keep_open: bool = False) -> int:
+    """Make a folder with so many below each other, each named `d`, and a file in the last; its handle if kept open."""
+    folder.mkdir()
+    handle = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=handle)
+    os.write(file, content)
+    os.close(file)
+    if keep_open:
+        return handle
+    os.close(handle)
+    return -1

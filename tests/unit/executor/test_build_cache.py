@@ -11,7 +11,7 @@ from annals.domain.ports import Artefact, Build, Limits
 from annals.executor.builds import cache as buildcache
 from annals.executor.builds.cache import BuildCache, cache_keys
 from annals.executor.isolation import folders, trash
-from tests.unit.executor.trees import deep
+from tests.unit.executor.archives import deep
 
 JOB = Build(
     project="p",

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from annals.executor.isolation import folders, trash
-from tests.unit.executor.trees import deep
+from tests.unit.executor.archives import deep
 
 
 def test_sparse_files_claim_more_than_they_occupy(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from annals.domain.ports import Limits
 from annals.executor.errors import StartFailed, Unsuited
 from annals.executor.pool import idle_pool
-from tests.unit.executor.pool_host import Host, until
+from tests.unit.executor.drivers import Host, until
 
 
 @pytest.fixture

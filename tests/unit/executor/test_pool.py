@@ -7,8 +7,7 @@ import pytest
 from annals.executor.drivers.port import Exit
 from annals.executor.errors import StartFailed
 from annals.executor.pool import runner
-from tests.unit.executor.drivers import hello
-from tests.unit.executor.pool_host import Host, WorkerLimiter, host, until
+from tests.unit.executor.drivers import Host, WorkerLimiter, hello, host, until
 
 __all__ = ["host"]
 

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from annals.executor.pool import pool
-from tests.unit.executor.drivers import run
-from tests.unit.executor.pool_host import Host, WorkerLimiter, host, until
+from tests.unit.executor.drivers import Host, WorkerLimiter, host, run, until
 
 __all__ = ["host"]
 

@@ -9,8 +9,7 @@ from annals.executor.drivers.port import Exit
 from annals.executor.pool import restarts
 from annals.executor.pool.group import Key
 from annals.executor.pool.restarts import Restarts
-from tests.unit.executor.drivers import hello
-from tests.unit.executor.pool_host import Host, WorkerLimiter, host, until
+from tests.unit.executor.drivers import Host, WorkerLimiter, hello, host, until
 
 __all__ = ["host"]
 

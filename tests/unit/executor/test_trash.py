@@ -13,7 +13,7 @@ import pytest
 from annals.executor.isolation import trash
 from annals.executor.isolation.folders import OPEN_LEVELS, Unfinished, WalkBounds
 from annals.executor.isolation.trash import Trash
-from tests.unit.executor.trees import deep
+from tests.unit.executor.archives import deep
 
 
 @pytest.fixture

@@ -1,11 +1,19 @@
-"""Work that misses its cancellation, as when a connection breaks at that moment, is cancelled again."""
+"""The keeper: a missed cancellation is repeated, duties wait while their work is paused, late firings are marked."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import pytest
+
+from annals.store.coordination.pauses import Pauses
+from annals.workers.clock import unless_held
 from annals.workers.keeper import Keeper, Leadership, end
+from annals.workers.schedules import LATE, is_late
+
+SLOT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def deaf() -> None:
@@ -53,3 +61,33 @@ async def test_keeper_leads_again_after_a_term_that_left_gaps() -> None:
         await end(serving)
 
     assert serving.cancelled()
+
+
+class Held(Pauses):
+    def __init__(self, hold: str | None) -> None:
+        self.hold = hold
+
+    async def find(self, name: str) -> str | None:
+        return self.hold if name == "schedules" else None
+
+
+@pytest.mark.parametrize(("hold", "runs"), [(None, 1), ("restored", 0)])
+async def test_paused_duty_waits(hold: str | None, runs: int) -> None:
+    done: list[bool] = []
+
+    async def run() -> None:
+        done.append(True)
+
+    await unless_held(Held(hold), "schedules", run)()
+
+    assert len(done) == runs
+
+
+def test_firing_soon_after_its_slot_is_in_time() -> None:
+    assert not is_late(SLOT, SLOT + timedelta(seconds=2))
+    assert not is_late(SLOT, SLOT + LATE)
+
+
+def test_delayed_firing_is_late() -> None:
+    assert is_late(SLOT, SLOT + LATE + timedelta(seconds=1))
+    assert is_late(SLOT, SLOT + timedelta(days=9))

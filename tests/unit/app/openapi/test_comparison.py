@@ -4,8 +4,7 @@ import pytest
 
 from annals.app.openapi.document import NAMES
 from tests.routes import ENDPOINTS
-from tests.unit.app.openapi.comparison import API_VERSIONS, differences, ours, reference
-from tests.unit.app.openapi.reasons import REASONS, reason_of
+from tests.unit.app.openapi.comparison import API_VERSIONS, REASONS, differences, ours, reason_of, reference
 
 
 @pytest.mark.parametrize("version", API_VERSIONS)

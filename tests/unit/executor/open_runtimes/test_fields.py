@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from annals.executor.open_runtimes import parameters
 from annals.executor.open_runtimes.errors import ApiError
 from annals.executor.open_runtimes.parameters import Fields
-from tests.forms import form
+from tests.client import form
 
 
 def sent(body: bytes, content_type: str = "application/json") -> Fields:
