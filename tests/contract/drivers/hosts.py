@@ -17,6 +17,7 @@ from annals.executor.wire.client import ExecutorClient
 from annals.executor.wire.protocol import Status
 from annals.store.content.blobs import Blobs
 from tests.unit.executor.archives import gzipped
+from tests.unit.executor.drivers import run as a_run
 
 RUNTIMES = Path(os.environ.get("ANNALS_TEST_RUNTIMES", "/tmp/annals-test-runtimes"))
 """Installed runtimes are kept between test runs: downloads would take most of the time."""
@@ -103,25 +104,15 @@ class Host:
         )
         outcome = await self.client.build(job, self.hear)
         assert outcome.artefact is not None, self.log
-        return Run(
-            project="p",
+        return a_run(
             function="f",
             deployment=job.deployment,
-            execution="e1",
-            epoch=1,
             runtime=runtime,
             artefact=outcome.artefact,
             entrypoint=entry,
             environment={"GREETING": "hello"},
-            environment_digest="v1",
             limits=Limits(cpus=1, memory_mb=256),
-            method="GET",
-            path="/",
-            headers=[],
-            body=b"",
             logging=True,
-            start_seconds=60.0,
-            run_seconds=60.0,
         )
 
     async def reserved(self, runtime: str) -> None:

@@ -18,6 +18,7 @@ from tests.integration.workers.executor import ANY, HELLO, FakeExecutor
 from tests.simulation.blobs import SimulatedBlobs
 from tests.simulation.executor import SimulatedExecutor
 from tests.unit.executor.archives import gzipped
+from tests.unit.executor.drivers import run as a_run
 
 CODE = b"""
 import asyncio
@@ -165,25 +166,14 @@ async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
 
 
 ARTEFACT = Artefact(key="artefacts/1", digest="a" * 64, size=1)
-RUN = Run(
-    project="p",
+RUN = a_run(
     function="f",
     deployment="d",
-    execution="e1",
-    epoch=1,
     runtime=PYTHON,
     artefact=ARTEFACT,
     entrypoint="main.py",
-    environment={},
-    environment_digest="v1",
     limits=Limits(cpus=1, memory_mb=256),
-    method="GET",
-    path="/",
-    headers=[],
-    body=b"",
     logging=True,
-    start_seconds=60.0,
-    run_seconds=60.0,
 )
 JOB = Build(
     project="p",

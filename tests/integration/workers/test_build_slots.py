@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from annals.domain.commands.deployments import create_deployment
 from annals.domain.commands.projects import create_project
 from annals.domain.deployment import Deployment
-from annals.domain.function import Configuration, Function
 from annals.domain.ports import Artefact, Build, BuildOutcome, LogSink
 from annals.domain.project import Project
 from annals.store.coordination.leases import BuildSlots
@@ -21,9 +19,7 @@ from annals.workers.redelivery import Redelivery
 from tests.integration.workers.executor import FakeExecutor
 from tests.integration.workers.test_recovery import FakeQueue
 from tests.integration.workers.valkey import until
-from tests.integration.workers.world import META, SOURCE, World
-
-SIZE = "s-1vcpu-512mb"
+from tests.integration.workers.world import META, World
 
 
 class EndsOneByOne(FakeExecutor):
@@ -88,40 +84,14 @@ async def workers() -> AsyncIterator[Workers]:
 
 async def project(world: World, project_id: str) -> int:
     """Make a project with a function, and return the function's incarnation."""
-    run = world.log.run
-    await run(create_project, Project.absent(project_id), meta=META, project_id=project_id, name="P", keys=[])
-    configuration = Configuration(
-        name="F", runtime="node-22", entrypoint="main.js", build_specification=SIZE, runtime_specification=SIZE
-    )
-    made = await run(
-        Function.create,
-        Function.absent(project_id, "f"),
-        meta=META,
-        project_id=project_id,
-        function_id="f",
-        configuration=configuration,
-    )
-    return made.position
+    absent = Project.absent(project_id)
+    await world.log.run(create_project, absent, meta=META, project_id=project_id, name="P", keys=[])
+    return await world.function(project_id=project_id)
 
 
 async def deployment(world: World, project_id: str, incarnation: int, own_id: str) -> str:
     """Make a deployment whose build waits, and return its stream."""
-    await world.log.run(
-        create_deployment,
-        Deployment.absent(project_id, own_id),
-        meta=META,
-        source=SOURCE,
-        project_id=project_id,
-        function_id="f",
-        function_incarnation=incarnation,
-        deployment_id=own_id,
-        type="manual",
-        entrypoint="main.js",
-        commands="npm install",
-        activate=False,
-        size=77,
-    )
-    return Deployment.stream(project_id, own_id)
+    return await world.deployment(incarnation, own_id, activate=False, project_id=project_id)
 
 
 async def fill(world: World, workers: Workers, executor: EndsOneByOne, project_id: str, count: int) -> int:

@@ -113,7 +113,7 @@ class World:
         await process_lease.enter()
         return process_lease
 
-    async def function(self, function_id: str = "f", **changes: Any) -> int:
+    async def function(self, function_id: str = "f", *, project_id: str = PROJECT, **changes: Any) -> int:
         """Make a function, and return its incarnation."""
         settings: dict[str, Any] = {
             "name": "F",
@@ -125,9 +125,9 @@ class World:
         }
         made = await self.log.run(
             Function.create,
-            Function.absent(PROJECT, function_id),
+            Function.absent(project_id, function_id),
             meta=META,
-            project_id=PROJECT,
+            project_id=project_id,
             function_id=function_id,
             configuration=Configuration(**settings | changes),
         )
@@ -135,15 +135,21 @@ class World:
         return made.position
 
     async def deployment(
-        self, incarnation: int, deployment_id: str = "d", function_id: str = "f", *, activate: bool = True
+        self,
+        incarnation: int,
+        deployment_id: str = "d",
+        function_id: str = "f",
+        *,
+        activate: bool = True,
+        project_id: str = PROJECT,
     ) -> str:
         """Make a deployment with a stored source and a queued build, and return its stream."""
         await self.log.run(
             create_deployment,
-            Deployment.absent(PROJECT, deployment_id),
+            Deployment.absent(project_id, deployment_id),
             meta=META,
             source=SOURCE,
-            project_id=PROJECT,
+            project_id=project_id,
             function_id=function_id,
             function_incarnation=incarnation,
             deployment_id=deployment_id,
@@ -153,7 +159,7 @@ class World:
             activate=activate,
             size=77,
         )
-        return Deployment.stream(PROJECT, deployment_id)
+        return Deployment.stream(project_id, deployment_id)
 
     async def built(self, function_id: str = "f", **changes: Any) -> int:
         """Make a function whose active deployment is ready, and return its incarnation."""

@@ -10,25 +10,13 @@ from annals.domain.execution import CallRequest, CompleteOutput, Execution, Head
 from annals.domain.policy import Retries
 from annals.domain.ports import UNANSWERED_STATUS, CompleteLog, Outcome
 from annals.store.content.contents import digest
+from tests.unit.domain.given import given_execution
 
 RAN = RunRecord(deployment_id="d", function_version=1, environment_digest="e", specification="s-1vcpu-512mb")
 
 
 def claimed() -> Execution:
-    execution = Execution.request_run(
-        None,
-        project_id="p",
-        function_id="f",
-        function_incarnation=1,
-        function_version=1,
-        execution_id="x",
-        deployment_id="d",
-        trigger="http",
-        request=CallRequest(method="GET", path="/"),
-        worker="w",
-    )
-    execution.collect_events()
-    return execution
+    return given_execution("processing", execution_id="x", request=CallRequest(method="GET", path="/"))
 
 
 def decided(outcome: Outcome, *, epoch: int = 1, logging: bool = True) -> tuple[list[Any], list[Any]]:

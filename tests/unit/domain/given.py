@@ -29,19 +29,24 @@ def given_function(**fields: Any) -> Function:
     return function
 
 
+def begun(former: Deployment | None = None, **fields: Any) -> Deployment:
+    """Return a deployment that waits for its source, with its event still to be recorded."""
+    given: dict[str, Any] = {
+        "project_id": "p",
+        "function_id": "f",
+        "function_incarnation": 1,
+        "deployment_id": "d",
+        "type": "manual",
+        "entrypoint": "index.js",
+        "commands": "",
+        "activate": True,
+        "size": 10,
+    }
+    return Deployment.begin(former, **{**given, **fields})
+
+
 def given_deployment(status: str = "waiting", *, activate: bool = True, deployment_id: str = "d") -> Deployment:
-    deployment = Deployment.begin(
-        None,
-        project_id="p",
-        function_id="f",
-        function_incarnation=1,
-        deployment_id=deployment_id,
-        type="manual",
-        entrypoint="index.js",
-        commands="",
-        activate=activate,
-        size=10,
-    )
+    deployment = begun(activate=activate, deployment_id=deployment_id)
     if status != "uploading":
         deployment.store_source(SOURCE)
     if status in {"processing", "building", "ready", "failed"}:
@@ -60,20 +65,23 @@ def given_deployment(status: str = "waiting", *, activate: bool = True, deployme
     return deployment
 
 
+def requested(**fields: Any) -> Execution:
+    """Return an execution whose request is still to be recorded."""
+    given: dict[str, Any] = {
+        "project_id": "p",
+        "function_id": "f",
+        "function_incarnation": 1,
+        "function_version": 1,
+        "execution_id": "e",
+        "deployment_id": "d",
+        "trigger": "http",
+        "request": CallRequest(method="POST", path="/"),
+    }
+    return Execution.request_run(None, **{**given, **fields})
+
+
 def given_execution(status: str = "waiting", **fields: Any) -> Execution:
-    execution = Execution.request_run(
-        None,
-        project_id="p",
-        function_id="f",
-        function_incarnation=1,
-        function_version=1,
-        execution_id="e",
-        deployment_id="d",
-        trigger="http",
-        request=CallRequest(method="POST", path="/"),
-        worker="api-1" if status == "processing" else "",
-        **fields,
-    )
+    execution = requested(worker="api-1" if status == "processing" else "", **fields)
     execution.collect_events()
     return execution
 

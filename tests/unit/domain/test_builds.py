@@ -5,9 +5,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from annals.domain.commands.deployments import cancel_build, recover_build
-from annals.domain.deployment import Deployment, whole_seconds
+from annals.domain.deployment import whole_seconds
 from annals.domain.errors import BuildAlreadyCompleted, DeploymentNotFound
-from tests.unit.domain.given import ARTEFACT, SOURCE, given_deployment
+from tests.unit.domain.given import ARTEFACT, SOURCE, begun, given_deployment
 
 OTHER_FIELDS = {"milliseconds": 10, "specification": "s", "logs_digest": "", "logs_size": 0}
 
@@ -84,18 +84,7 @@ def test_build_lost_too_often_has_failed() -> None:
 
 def test_upload_of_another_function_is_not_found() -> None:
     with pytest.raises(DeploymentNotFound):
-        Deployment.begin(
-            given_deployment(),
-            project_id="p",
-            function_id="other",
-            function_incarnation=1,
-            deployment_id="d",
-            type="manual",
-            entrypoint="x",
-            commands="",
-            activate=False,
-            size=1,
-        )
+        begun(given_deployment(), function_id="other")
 
 
 @pytest.mark.parametrize(("milliseconds", "seconds"), [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)])

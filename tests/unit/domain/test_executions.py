@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from annals.domain.commands.executions import lose_execution
 from annals.domain.errors import ExecutionAlreadyEnded, ExecutionInProgress, ExecutionNotFound
-from annals.domain.execution import CallRequest, Execution, Header
+from annals.domain.execution import Header
 from annals.domain.invocation import STORED_OUTPUT_CHARACTERS, merged_headers, stored_headers, succeeded, truncated
 from annals.domain.ports import Outcome
-from tests.unit.domain.given import RAN, given_execution
+from tests.unit.domain.given import RAN, given_execution, requested
 
 
 def test_synchronous_call_is_claimed_when_it_is_accepted() -> None:
@@ -21,18 +21,7 @@ def test_synchronous_call_is_claimed_when_it_is_accepted() -> None:
 
 
 def test_scheduled_execution_waits_for_its_time() -> None:
-    execution = Execution.request_run(
-        None,
-        project_id="p",
-        function_id="f",
-        function_incarnation=1,
-        function_version=1,
-        execution_id="e",
-        deployment_id="d",
-        trigger="schedule",
-        request=CallRequest(method="POST", path="/"),
-        scheduled_at=datetime(2030, 1, 1, tzinfo=UTC),
-    )
+    execution = requested(trigger="schedule", scheduled_at=datetime(2030, 1, 1, tzinfo=UTC))
     assert execution.status == "scheduled"
     assert execution.claim("w") is True
 

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from annals.domain.deployment import Deployment
-from annals.domain.execution import CallRequest, Execution
+from annals.domain.execution import Execution
 from annals.domain.function import Function
-from annals.domain.ports import Artefact
 from annals.store.log.reader import RecordedEvent
 from annals.workers.followers import job_messages
 from annals.workers.job_messages import (
@@ -23,41 +22,19 @@ from annals.workers.job_messages import (
     Cause,
     split_stream,
 )
+from tests.unit.domain.given import SOURCE, begun, requested
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def requested(**recorded_events: Any) -> list[Any]:
-    execution = Execution.request_run(
-        None,
-        project_id="p",
-        function_id="f",
-        function_incarnation=1,
-        function_version=1,
-        execution_id="x",
-        deployment_id="d",
-        trigger="http",
-        request=CallRequest(method="GET", path="/"),
-        **recorded_events,
-    )
-    return list(execution.collect_events())
+def request_events(**fields: Any) -> list[Any]:
+    return list(requested(execution_id="x", **fields).collect_events())
 
 
 def deployment() -> Deployment:
-    begun = Deployment.begin(
-        None,
-        project_id="p",
-        function_id="f",
-        function_incarnation=1,
-        deployment_id="d",
-        type="manual",
-        entrypoint="main.js",
-        commands="",
-        activate=True,
-        size=1,
-    )
-    begun.store_source(Artefact(key="k", digest="d", size=1))
-    return begun
+    queued = begun()
+    queued.store_source(SOURCE)
+    return queued
 
 
 def actors(events: list[Any]) -> list[str]:
@@ -66,12 +43,12 @@ def actors(events: list[Any]) -> list[str]:
 
 
 def test_waiting_execution_is_run() -> None:
-    assert actors(requested()) == [RUN_EXECUTION]
+    assert actors(request_events()) == [RUN_EXECUTION]
 
 
 @pytest.mark.parametrize("recorded_events", [{"worker": "api-1"}, {"scheduled_at": NOW}])
 def test_running_and_future_executions_get_no_job_message(recorded_events: dict[str, Any]) -> None:
-    assert actors(requested(**recorded_events)) == []
+    assert actors(request_events(**recorded_events)) == []
 
 
 def test_canceled_execution_is_stopped() -> None:
@@ -81,19 +58,19 @@ def test_canceled_execution_is_stopped() -> None:
 
 
 def test_queued_build_is_built_and_again_after_a_loss() -> None:
-    begun = deployment()
-    begun.claim_build("w")
-    begun.requeue_build(1)
+    queued = deployment()
+    queued.claim_build("w")
+    queued.requeue_build(1)
 
-    assert actors(list(begun.collect_events())) == [BUILD_DEPLOYMENT, BUILD_DEPLOYMENT]
+    assert actors(list(queued.collect_events())) == [BUILD_DEPLOYMENT, BUILD_DEPLOYMENT]
 
 
 def test_canceled_build_is_stopped_and_deleted_deployment_retired() -> None:
-    begun = deployment()
-    begun.cancel_build(0)
-    begun.delete()
+    queued = deployment()
+    queued.cancel_build(0)
+    queued.delete()
 
-    assert actors(list(begun.collect_events())) == [BUILD_DEPLOYMENT, STOP_BUILD, RETIRE_DEPLOYMENT]
+    assert actors(list(queued.collect_events())) == [BUILD_DEPLOYMENT, STOP_BUILD, RETIRE_DEPLOYMENT]
 
 
 def test_deleted_function_is_retired() -> None:
@@ -103,7 +80,7 @@ def test_deleted_function_is_retired() -> None:
 
 
 def test_job_message_names_its_cause() -> None:
-    [event] = requested()
+    [event] = request_events()
     event.metadata["correlation"] = "r1"
 
     [job_message] = job_messages([RecordedEvent(42, NOW, "p", event)])
