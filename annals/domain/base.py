@@ -52,8 +52,12 @@ class Aggregate(BaseAggregate[str]):
     MISSING: ClassVar[type[DomainError] | None] = None
     """The error for a stream that does not exist; None if a stream need not exist."""
 
+    TAKEN: ClassVar[type[DomainError]] = DomainError
+    """The error for an id that is used."""
+
     SNAPSHOT_EVERY: ClassVar[int] = 0
     Event = AggregateEvent
+    Created: ClassVar[type[CreatedEvent]]
 
     deleted = False
 
@@ -71,6 +75,14 @@ class Aggregate(BaseAggregate[str]):
     def absent(cls, project_id: str, *own_id: str) -> Key:
         """Return the key of a stream that may be absent."""
         return Key(cls, cls.stream(project_id, *own_id), None)
+
+    @classmethod
+    def create(cls, former: "Aggregate | None", *, project_id: str, **fields: Any) -> Self:
+        """Create an aggregate; `fields` are the other fields of `Created`. Raises TAKEN unless `former` is deleted."""
+        if former is not None and not former.deleted:
+            raise cls.TAKEN
+        own_id = [fields[name]] if (name := f"{cls.TOPIC}_id") in fields else []
+        return cls.start(cls.Created, cls.stream(project_id, *own_id), former, project_id=project_id, **fields)
 
     @classmethod
     def start(cls, created: type[CreatedEvent], stream: str, former: "Aggregate | None", **fields: Any) -> Self:

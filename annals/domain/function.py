@@ -56,6 +56,7 @@ _KEPT_IF_NOT_SENT = (
 class Function(VariableOwner):
     TOPIC: ClassVar[str] = "function"
     MISSING = FunctionNotFound
+    TAKEN = FunctionAlreadyExists
     SNAPSHOT_EVERY = 100
 
     class Event(AggregateEvent, frozen=True):
@@ -155,21 +156,6 @@ class Function(VariableOwner):
         self.deployment_created_at: datetime | None = None
         self.live = True
         self.policy = Policy()
-
-    @classmethod
-    def create(
-        cls, former: "Function | None", *, project_id: str, function_id: str, configuration: Configuration
-    ) -> "Function":
-        if former is not None and not former.deleted:
-            raise FunctionAlreadyExists
-        return cls.start(
-            cls.Created,
-            cls.stream(project_id, function_id),
-            former,
-            project_id=project_id,
-            function_id=function_id,
-            configuration=configuration,
-        )
 
     def update(self, configuration: Configuration) -> None:
         """Replace the configuration. `live` becomes false if a build input changed, else true (http-api.md 7.9)."""

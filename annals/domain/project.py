@@ -1,11 +1,11 @@
 """A project, the tenant: its API keys, services, platforms, installations, and variables of all its functions."""
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-from annals.domain.base import AggregateEvent, CreatedEvent
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
 from annals.domain.errors import (
     InstallationAlreadyExists,
     InstallationNotFound,
@@ -66,6 +66,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
 class Project(VariableOwner):
     TOPIC: ClassVar[str] = "project"
     MISSING = ProjectNotFound
+    TAKEN = ProjectAlreadyExists
 
     class Event(AggregateEvent, frozen=True):
         pass
@@ -181,10 +182,11 @@ class Project(VariableOwner):
         self.installations: dict[str, Installation] = {}
 
     @classmethod
-    def create(cls, former: "Project | None", *, project_id: str, name: str) -> "Project":
-        if project_id == CONSOLE or (former is not None and not former.deleted):
+    def create(cls, former: Aggregate | None, *, project_id: str, **fields: Any) -> Self:
+        """Create a project. Raises ProjectAlreadyExists for a used id and for that of the console."""
+        if project_id == CONSOLE:
             raise ProjectAlreadyExists
-        return cls.start(cls.Created, cls.stream(project_id), former, project_id=project_id, name=name)
+        return super().create(former, project_id=project_id, **fields)
 
     def rename(self, name: str) -> None:
         if name != self.name:

@@ -7,8 +7,11 @@ from annals.domain.errors import RuleAlreadyExists, RuleNotFound
 
 
 class Rule(Aggregate):
+    """A constraint of the read model keeps the domain unique in all projects."""
+
     TOPIC: ClassVar[str] = "rule"
     MISSING = RuleNotFound
+    TAKEN = RuleAlreadyExists
 
     class Event(AggregateEvent, frozen=True):
         pass
@@ -42,17 +45,6 @@ class Rule(Aggregate):
         self.function_id = function_id
         self.function_incarnation = function_incarnation
         self.branch = branch
-
-    @classmethod
-    def create(cls, former: "Rule | None", *, project_id: str, rule_id: str, **fields: object) -> "Rule":
-        """Create a rule; `fields` are the other fields of Created.
-
-        A constraint of the read model keeps the domain unique in all projects.
-        """
-        if former is not None and not former.deleted:
-            raise RuleAlreadyExists
-        stream = cls.stream(project_id, rule_id)
-        return cls.start(cls.Created, stream, former, project_id=project_id, rule_id=rule_id, **fields)
 
     def delete(self) -> None:
         self.trigger_event(self.Deleted)

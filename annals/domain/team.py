@@ -29,6 +29,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
 class Team(Aggregate):
     TOPIC: ClassVar[str] = "team"
     MISSING = TeamNotFound
+    TAKEN = TeamAlreadyExists
     SNAPSHOT_EVERY = 100
 
     class Event(AggregateEvent, frozen=True):
@@ -93,14 +94,6 @@ class Team(Aggregate):
         self.team_id = team_id
         self.name = name
         self.memberships: dict[str, Membership] = {}
-
-    @classmethod
-    def create(cls, former: "Team | None", *, project_id: str, team_id: str, name: str) -> "Team":
-        if former is not None and not former.deleted:
-            raise TeamAlreadyExists
-        return cls.start(
-            cls.Created, cls.stream(project_id, team_id), former, project_id=project_id, team_id=team_id, name=name
-        )
 
     def rename(self, name: str) -> None:
         if name != self.name:

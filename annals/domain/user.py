@@ -29,6 +29,7 @@ class User(Aggregate):
 
     TOPIC: ClassVar[str] = "user"
     MISSING = UserNotFound
+    TAKEN = UserAlreadyExists
     SNAPSHOT_EVERY = 100
 
     class Event(AggregateEvent, frozen=True):
@@ -145,14 +146,6 @@ class User(Aggregate):
         self.verified: frozenset[str] = frozenset()
         self.labels: list[str] = []
         self.sessions: dict[str, Session] = {}
-
-    @classmethod
-    def create(cls, former: "User | None", *, project_id: str, user_id: str, **fields: str) -> "User":
-        """Create a user; `fields` are the other fields of Created."""
-        if former is not None and not former.deleted:
-            raise UserAlreadyExists
-        stream = cls.stream(project_id, user_id)
-        return cls.start(cls.Created, stream, former, project_id=project_id, user_id=user_id, **fields)
 
     def change_name(self, name: str) -> None:
         if name != self.name:

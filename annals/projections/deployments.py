@@ -11,23 +11,10 @@ from annals.domain.ports import Artefact
 from annals.projections.projectors import Projector, identity, writes
 from annals.store.log.request import Statement
 from annals.store.postgres import sql
+from annals.store.postgres.connection import bound
 
 QUERIES = sql.load(__package__, "deployments.sql")
-UNCHANGED: dict[str, object] = dict.fromkeys(
-    (
-        "status",
-        "source_key",
-        "source_digest",
-        "source_size",
-        "artefact_key",
-        "artefact_digest",
-        "artefact_size",
-        "seconds",
-        "worker",
-        "epoch",
-        "reason",
-    )
-) | {"logged": False, "moment": ""}
+UNCHANGED: dict[str, object] = {**dict.fromkeys(bound(QUERIES["changed"]).names), "logged": False, "moment": ""}
 
 
 def _upload_started(event: Deployment.UploadStarted) -> list[Statement]:

@@ -141,7 +141,7 @@ def claim(headers: Mapping[bytes, bytes], project_parameter: str, *, newest: boo
 
 def _parent(token: str) -> tokens.Parent | None:
     try:
-        kind, *rest = tokens.peek(token).parent
+        kind, *rest = tokens.peek(token, tokens.Claims).parent
     except tokens.TokenInvalid:
         return None
     return tokens.Parent(kind, *(_text(part.encode("utf-8", "replace")) for part in rest))
@@ -151,7 +151,7 @@ def _user(headers: Mapping[bytes, bytes], realm: str, *, admin: bool) -> UserCla
     """Return the claimed user, or None. Raises JwtInvalid for a malformed token, JwtAndCookieSet."""
     if token := _text(headers.get(b"x-appwrite-jwt", b"")):
         try:
-            said = tokens.peek_user(token)
+            said = tokens.peek(token, tokens.UserClaims)
         except tokens.TokenInvalid:
             raise JwtInvalid from None
         if has_cookie(headers, realm):
@@ -191,7 +191,7 @@ async def judge(claimed: CredentialClaim, looked: Looked, secrets: Secrets, *, h
 
 async def _verify(user: UserClaim, secret: SigningSecret, now: datetime) -> None:
     try:
-        tokens.verify_user(user.token, await secret(user.realm), now.astimezone(UTC).timestamp())
+        tokens.verify(user.token, await secret(user.realm), now.astimezone(UTC).timestamp(), tokens.UserClaims)
     except tokens.TokenInvalid:
         raise JwtInvalid from None
 
@@ -258,7 +258,7 @@ def _ephemeral(claimed: CredentialClaim, parent: ReadResult | None, secret: byte
     """Return the caller of a key that depends on another credential: it ends with its parent and has no scope beyond
     it."""
     try:
-        claims = tokens.verify(claimed.handed_out, secret, now.astimezone(UTC).timestamp())
+        claims = tokens.verify(claimed.handed_out, secret, now.astimezone(UTC).timestamp(), tokens.Claims)
     except tokens.TokenInvalid:
         return GUEST
     if not hmac.compare_digest(claims.project_id.encode(), claimed.project.encode()):

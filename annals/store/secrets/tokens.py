@@ -89,27 +89,8 @@ def sign(claims: Expiring, secret: bytes) -> str:
     return (signed + b"." + _signature(signed, secret)).decode("ascii")
 
 
-def verify(token: str, secret: bytes, now: float) -> Claims:
-    """Return the claims of a key that this secret signed and that is valid at `now`. Raises TokenInvalid."""
-    return _verified(token, secret, now, Claims)
-
-
-def verify_user(token: str, secret: bytes, now: float) -> UserClaims:
-    """Return the claims of a user's token, as `verify`."""
-    return _verified(token, secret, now, UserClaims)
-
-
-def peek(token: str) -> Claims:
-    """Return an ephemeral key's unverified claims, for a look-up. Raises TokenInvalid if malformed."""
-    return _peeked(token, Claims)
-
-
-def peek_user(token: str) -> UserClaims:
-    """Return the unverified claims of a user's token, for a look-up. Raises TokenInvalid if malformed."""
-    return _peeked(token, UserClaims)
-
-
-def _peeked(token: str, kind: type[T]) -> T:
+def peek(token: str, kind: type[T]) -> T:
+    """Return a token's unverified claims, for a look-up. Raises TokenInvalid if malformed."""
     try:
         if len(token) > _MOST_BYTES:
             raise ValueError("The token is too long.")
@@ -119,7 +100,8 @@ def _peeked(token: str, kind: type[T]) -> T:
         raise TokenInvalid("The token is malformed.") from error
 
 
-def _verified(token: str, secret: bytes, now: float, kind: type[T]) -> T:
+def verify(token: str, secret: bytes, now: float, kind: type[T]) -> T:
+    """Return the claims of a token that this secret signed and that is valid at `now`. Raises TokenInvalid."""
     try:
         raw = token.encode("ascii")
         signed, signature = raw.rsplit(b".", 1)

@@ -7,7 +7,7 @@ import pytest
 from annals.app.services import Services
 from annals.store.content.inputs import open_input
 from annals.store.log import compact_states
-from annals.store.secrets.tokens import verify_user
+from annals.store.secrets.tokens import UserClaims, verify
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import FakeExecutor
 from tests.integration.edge.given import execute, running_function, signed_in, user
@@ -124,7 +124,7 @@ async def test_code_gets_the_callers_identity_and_a_token_to_act_for_them(
     assert headers["x-appwrite-user-id"] == "u1"
     code = u1.with_(x_appwrite_session=None, x_appwrite_jwt=headers["x-appwrite-user-jwt"])
     assert (await code.get("/v1/account")).json["$id"] == "u1"
-    claims = verify_user(headers["x-appwrite-user-jwt"], await services.token_secret("p1"), 0)
+    claims = verify(headers["x-appwrite-user-jwt"], await services.token_secret("p1"), 0, UserClaims)
     assert 20 <= claims.exp - services.now().timestamp() <= 81
 
     await execute(code, function_id)

@@ -12,7 +12,7 @@ from annals.domain.commands.executions import lose_execution
 from annals.domain.execution import Execution
 from annals.domain.ports import UNANSWERED_STATUS, ExecutorUnavailable, Outcome, Output, Run
 from annals.settings import Settings
-from annals.store.secrets.tokens import verify
+from annals.store.secrets.tokens import Claims, verify
 from tests.integration.edge import given
 from tests.integration.edge.client import Client
 from tests.integration.edge.executor import ANY, FakeExecutor
@@ -72,7 +72,7 @@ async def test_code_gets_the_request_exactly_as_sent(services: Services, executo
     assert seen["x-appwrite-user-id"] == ""
     prefix, _, token = seen["x-appwrite-key"].partition("_")
     assert prefix == ("ephemeral" if key.headers.get("x-appwrite-response-format") == "2.5.0" else "dynamic")
-    claims = verify(token, await services.signing_secret("p1"), services.now().timestamp())
+    claims = verify(token, await services.signing_secret("p1"), services.now().timestamp(), Claims)
     assert (claims.project_id, claims.scopes) == ("p1", ["users.read"])
     assert (shown["requestPath"], shown["requestMethod"]) == ("/a/b?x=1", "PATCH")
     assert set(headers_of(shown["requestHeaders"])) == {"content-type", "x-appwrite-client-ip"}

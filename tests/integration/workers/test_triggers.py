@@ -15,7 +15,7 @@ from annals.store.content.blobs import BlobError
 from annals.store.content.contents import PREFIX, ROW_LIMIT
 from annals.store.log.follower import Follower
 from annals.store.log.log import Meta
-from annals.store.secrets.tokens import EPHEMERAL_KEYS, verify
+from annals.store.secrets.tokens import EPHEMERAL_KEYS, Claims, verify
 from annals.workers.followers import triggers_follower
 from tests.integration.workers.world import META, PROJECT, World
 
@@ -173,7 +173,7 @@ async def test_key_of_a_triggered_function_carries_its_depth(world: World) -> No
     await ran(world)
 
     key = dict(world.executor.runs[0].headers)["x-appwrite-key"].removeprefix("ephemeral_")
-    assert verify(key, await world.vault.derive(PROJECT, EPHEMERAL_KEYS), 0).depth == 3
+    assert verify(key, await world.vault.derive(PROJECT, EPHEMERAL_KEYS), 0, Claims).depth == 3
 
 
 async def test_function_that_triggers_itself_is_stopped(world: World) -> None:

@@ -200,15 +200,15 @@ def test_user_has_every_role_string_of_their_attributes() -> None:
 @pytest.mark.parametrize("token", ["", "a.b.c", "...", "é.é.é", "a" * 9000, "e30.e30.e30"])
 def test_malformed_token_is_refused(token: str) -> None:
     with pytest.raises(TokenInvalid):
-        verify(token, b"secret", 0)
+        verify(token, b"secret", 0, Claims)
 
 
 def test_token_of_another_algorithm_is_refused() -> None:
     head, payload, signature = ephemeral(OF_KEY, expires=9, secret=b"s").partition("_")[2].split(".")
     none = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0"
 
-    assert verify(f"{head}.{payload}.{signature}", b"s", 8).project_id == "p"
+    assert verify(f"{head}.{payload}.{signature}", b"s", 8, Claims).project_id == "p"
     with pytest.raises(TokenInvalid):
-        verify(f"{none}.{payload}.", b"s", 8)
+        verify(f"{none}.{payload}.", b"s", 8, Claims)
     with pytest.raises(TokenInvalid):
-        verify(f"{head}.{payload}.{signature[:-1]}", b"s", 8)
+        verify(f"{head}.{payload}.{signature[:-1]}", b"s", 8, Claims)
