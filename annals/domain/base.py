@@ -37,6 +37,13 @@ class CreatedEvent(CanInitAggregate[str], AggregateEvent, frozen=True, kw_only=T
     originator_topic: str
 
 
+class DeletionEvent(AggregateEvent, frozen=True, kw_only=True):
+    """The aggregate is deleted. Its stream may begin again."""
+
+    def apply(self, aggregate: "Aggregate") -> None:
+        aggregate.deleted = True
+
+
 class Key(NamedTuple):
     """A stream to load for a command. `missing` is the error if it does not exist; None allows that (a new id)."""
 

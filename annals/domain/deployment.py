@@ -5,7 +5,7 @@ One file because an aggregate and its events belong together.
 
 from typing import Any, ClassVar, Literal
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, DeletionEvent
 from annals.domain.errors import BuildAlreadyCompleted, BuildNotReady, DeploymentNotFound
 from annals.domain.origin import UPLOADED, Origin, Remote
 from annals.domain.ports import Artefact, BuildReason
@@ -140,11 +140,8 @@ class Deployment(Aggregate):
             aggregate.status = "ready"
             aggregate.artefact = self.artefact
 
-    class Deleted(Event, frozen=True):
+    class Deleted(DeletionEvent, Event, frozen=True):
         TOPIC: ClassVar[str] = "deployment.deleted"
-
-        def apply(self, aggregate: "Deployment") -> None:
-            aggregate.deleted = True
 
     def __init__(
         self,

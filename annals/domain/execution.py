@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, DeletionEvent
 from annals.domain.errors import (
     DeadLetterNotFound,
     ExecutionAlreadyEnded,
@@ -231,11 +231,8 @@ class Execution(Aggregate):
         def apply(self, aggregate: "Execution") -> None:
             aggregate.cut = 0
 
-    class Deleted(Event, frozen=True):
+    class Deleted(DeletionEvent, Event, frozen=True):
         TOPIC: ClassVar[str] = "execution.deleted"
-
-        def apply(self, aggregate: "Execution") -> None:
-            aggregate.deleted = True
 
     def __init__(
         self,

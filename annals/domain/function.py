@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import AggregateEvent, CreatedEvent
+from annals.domain.base import AggregateEvent, CreatedEvent, DeletionEvent
 from annals.domain.errors import ArgumentInvalid, FunctionAlreadyExists, FunctionNotFound
 from annals.domain.policy import Policy
 from annals.domain.variables import Variable, VariableOwner
@@ -139,13 +139,10 @@ class Function(VariableOwner):
             del aggregate.variables[self.variable_id]
             aggregate.live = False
 
-    class Deleted(Event, frozen=True):
+    class Deleted(DeletionEvent, Event, frozen=True):
         """The function and its deployments, executions and variables are deleted."""
 
         TOPIC: ClassVar[str] = "function.deleted"
-
-        def apply(self, aggregate: "Function") -> None:
-            aggregate.deleted = True
 
     def __init__(self, project_id: str, function_id: str, configuration: Configuration) -> None:
         self.project_id = project_id

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, DeletionEvent
 from annals.domain.errors import (
     InstallationAlreadyExists,
     InstallationNotFound,
@@ -165,12 +165,9 @@ class Project(VariableOwner):
         def apply(self, aggregate: "Project") -> None:
             del aggregate.installations[self.installation_id]
 
-    class Deleted(Event, frozen=True):
+    class Deleted(DeletionEvent, Event, frozen=True):
         TOPIC: ClassVar[str] = "project.deleted"
         ENDS_PROJECT: ClassVar[bool] = True
-
-        def apply(self, aggregate: "Project") -> None:
-            aggregate.deleted = True
 
     def __init__(self, project_id: str, name: str) -> None:
         self.project_id = project_id

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, DeletionEvent
 from annals.domain.errors import RuleAlreadyExists, RuleNotFound
 
 
@@ -30,11 +30,8 @@ class Rule(Aggregate):
         function_incarnation: int
         branch: str = ""
 
-    class Deleted(Event, frozen=True):
+    class Deleted(DeletionEvent, Event, frozen=True):
         TOPIC: ClassVar[str] = "rule.deleted"
-
-        def apply(self, aggregate: "Rule") -> None:
-            aggregate.deleted = True
 
     def __init__(
         self, *, project_id: str, rule_id: str, domain: str, function_id: str, function_incarnation: int, branch: str

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, DeletionEvent
 from annals.domain.errors import (
     MembershipAlreadyConfirmed,
     MembershipNotFound,
@@ -81,13 +81,10 @@ class Team(Aggregate):
         def apply(self, aggregate: "Team") -> None:
             del aggregate.memberships[self.membership_id]
 
-    class Deleted(Event, frozen=True):
+    class Deleted(DeletionEvent, Event, frozen=True):
         """The team and all its memberships are deleted."""
 
         TOPIC: ClassVar[str] = "team.deleted"
-
-        def apply(self, aggregate: "Team") -> None:
-            aggregate.deleted = True
 
     def __init__(self, project_id: str, team_id: str, name: str) -> None:
         self.project_id = project_id

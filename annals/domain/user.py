@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent
+from annals.domain.base import Aggregate, AggregateEvent, CreatedEvent, DeletionEvent
 from annals.domain.errors import SessionNotFound, UserAlreadyExists, UserNotFound
 
 Provider = Literal["email", "server"]
@@ -118,13 +118,10 @@ class User(Aggregate):
         def apply(self, aggregate: "User") -> None:
             del aggregate.sessions[self.session_id]
 
-    class Deleted(Event, frozen=True):
+    class Deleted(DeletionEvent, Event, frozen=True):
         """The user is deleted, with all sessions and memberships."""
 
         TOPIC: ClassVar[str] = "user.deleted"
-
-        def apply(self, aggregate: "User") -> None:
-            aggregate.deleted = True
 
     def __init__(
         self,

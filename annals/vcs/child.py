@@ -88,10 +88,8 @@ def carry_out(job: FetchJob) -> FetchResult:
         if isinstance(job.location, Git) and job.template
         else _fetched(job.location, job, job)
     )
-    return FetchResult(
-        origin=_origin(fetched, job, job.location.web_url if isinstance(job.location, Git) else ""),
-        files=_packed(Files(fetched.store, *_folder(fetched, job)), job) if job.archive else 0,
-    )
+    web_url = job.location.web_url if isinstance(job.location, Git) else ""
+    return FetchResult(origin=_origin(fetched, job, web_url), files=_packed_commit(fetched, job))
 
 
 def _at_github(repository: GitHubRepository, job: FetchJob) -> FetchResult:
@@ -105,17 +103,17 @@ def _at_github(repository: GitHubRepository, job: FetchJob) -> FetchResult:
         )
     fetched = _with_template(repository.git(), job)
     origin = repository.find("commit", fetched.chosen.commit, job.root_directory, shown=fetched.chosen.name)
-    return FetchResult(
-        origin=origin, files=_packed(Files(fetched.store, *_folder(fetched, job)), job) if job.archive else 0
-    )
+    return FetchResult(origin=origin, files=_packed_commit(fetched, job))
 
 
 def _packed(entries: Iterable[archive.SourceFile], job: FetchJob) -> int:
     return archive.pack(entries, Path(job.archive), job.bounds)
 
 
-def _folder(fetched: git.Fetched, job: FetchJob) -> tuple[str, str, str]:
-    return fetched.chosen.commit, job.root_directory, fetched.chosen.name
+def _packed_commit(fetched: git.Fetched, job: FetchJob) -> int:
+    if not job.archive:
+        return 0
+    return _packed(Files(fetched.store, fetched.chosen.commit, job.root_directory, fetched.chosen.name), job)
 
 
 def _fetched(location: Location, wanted: FetchJob | Folder, job: FetchJob, folder: str = "") -> git.Fetched:

@@ -19,6 +19,7 @@ from annals.domain.function import Function
 from annals.domain.project import Project
 from annals.projections.usage import sketch
 from annals.store.log.reader import RecordedEvent
+from annals.store.postgres.database import Row
 
 _BUCKET_MINUTES = 15
 
@@ -92,6 +93,10 @@ class KnownDeployment(NamedTuple):
 
     owner: FunctionIncarnation
     source_bytes: int
+
+    @classmethod
+    def of(cls, row: Row) -> "KnownDeployment":
+        return cls(FunctionIncarnation(row["function_id"], row["function_sequence"]), row["source_bytes"])
 
 
 class StreamHead(msgspec.Struct):

@@ -17,7 +17,6 @@ from annals.projections.usage.changes import (
     TOTALS,
     Cell,
     Counted,
-    FunctionIncarnation,
     KnownDeployment,
     StreamHead,
     UsageChanges,
@@ -130,12 +129,8 @@ async def _known_deployments(
         "owners": [project for project, _ in functions],
         "functions": [function for _, function in functions],
     }
-    return {
-        (row["project_id"], row["deployment_id"]): KnownDeployment(
-            FunctionIncarnation(row["function_id"], row["function_sequence"]), row["source_bytes"]
-        )
-        for row in await (await conn.execute(QUERIES["deployments"], params)).fetchall()
-    }
+    rows = await (await conn.execute(QUERIES["deployments"], params)).fetchall()
+    return {(row["project_id"], row["deployment_id"]): KnownDeployment.of(row) for row in rows}
 
 
 async def _write_deployments(conn: Connection, changes: UsageChanges) -> None:

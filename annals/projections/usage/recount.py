@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from annals.domain.deployment import Deployment
 from annals.domain.function import Function
-from annals.projections.usage.changes import FunctionIncarnation, KnownDeployment, UsageChanges, bucket_of, own_id
+from annals.projections.usage.changes import KnownDeployment, UsageChanges, bucket_of, own_id
 from annals.projections.usage.stream_heads import all_stream_heads
 from annals.store.log.reader import EventReader, RecordedEvent
 from annals.store.postgres import sql
@@ -101,9 +101,4 @@ async def _deployments_at(
         "functions": [own_id(f.event) for f in recorded_events if isinstance(f.event, Function.Deleted)],
     }
     rows = await (await conn.execute(QUERIES["deployments_at"], params)).fetchall()
-    return {
-        (project, row["id"]): KnownDeployment(
-            FunctionIncarnation(row["function_id"], row["function_sequence"]), row["source_bytes"]
-        )
-        for row in rows
-    }
+    return {(project, row["id"]): KnownDeployment.of(row) for row in rows}
