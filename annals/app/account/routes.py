@@ -113,7 +113,7 @@ class AccountController(operation.ResourceController):
 
 
 async def _user(call: Call) -> Caller:
-    """Raises UserUnauthorized for who is no user; the scope is judged beside it."""
+    """Return the caller. Raises UserUnauthorized for callers that are no users; their scope is judged elsewhere."""
     caller = await call.caller()
     if not caller.user_id:
         raise UserUnauthorized

@@ -73,7 +73,7 @@ class CatalogueController(operation.ResourceController):
 
     @operation.get("/runtimes", parameters=LIST_RUNTIMES, needs_project=False)
     async def list_runtimes(self, call: Call) -> Answer:
-        """What is offered, or only what an executor of this instance can build and run."""
+        """Return the offered runtimes, or only those that an executor of this instance can build and run."""
         offered = frozenset(call.services.runtimes)
         if call.values["available"]:
             available = await call.services.available.runtimes()

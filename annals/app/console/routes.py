@@ -105,7 +105,7 @@ class ConsoleController(operation.ResourceController):
 
     @operation.post("/project/keys/ephemeral", scopes=KEYS_WRITE, parameters=EPHEMERAL)
     async def create_ephemeral_key(self, call: Call) -> Answer:
-        """A key with scopes that its maker holds, which ends with its maker's credential."""
+        """Make a key with scopes that its maker holds. It ends with its maker's credential."""
         values, caller, now = call.values, await call.caller(), call.services.now()
         if beyond := caller.lacks(values["scopes"]):
             raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
@@ -125,7 +125,7 @@ class ConsoleController(operation.ResourceController):
         "/projects/{projectId:str}/jwts", scopes=PROJECTS_WRITE, parameters=PROJECT_JWT, needs_project=False
     )
     async def create_project_jwt(self, call: Call) -> Answer:
-        """The same for an admin, who names the project in the path; what stock tools run functions locally with."""
+        """Make a key for an admin, who names the project in the path. Stock tools run functions locally with it."""
         project_id = call.values["projectId"]
         found = await call.services.reads.look_up(ACCESS, project_id, "")
         call.seen(found.position)
@@ -136,7 +136,7 @@ class ConsoleController(operation.ResourceController):
 
 
 async def _made(call: Call, project_id: str, key_id: str, prefix: str) -> tuple[datetime, str]:
-    """A new ephemeral key and when it expires. Raises UserUnauthorized for callers that cannot be its parent."""
+    """Return a new ephemeral key's expiry and text. Raises UserUnauthorized for callers that cannot be its parent."""
     services, caller, values = call.services, await call.caller(), call.values
     if caller.parent is None:  # else a key that is handed out would renew itself
         raise UserUnauthorized(

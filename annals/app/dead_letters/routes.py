@@ -147,7 +147,7 @@ async def _redrive(
 
 
 async def _function(call: Call) -> int:
-    """The function's incarnation. Raises UserUnauthorized, FunctionNotFound."""
+    """Return the function's incarnation. Raises UserUnauthorized, FunctionNotFound."""
     if not (await call.caller()).privileged:
         raise UserUnauthorized
     return int((await read_parent(call, call.values["functionId"]))["sequence"])

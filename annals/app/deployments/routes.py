@@ -78,7 +78,7 @@ class DeploymentController(operation.ResourceController):
 
     @operation.post(scopes=FUNCTIONS_WRITE, reads_body_itself=True, code_scopes=require_of_function)
     async def create(self, call: Call) -> Answer:
-        """An upload; a part of one needs no idempotency key, since its place and its deployment's id say what it is."""
+        """Receive an upload. A chunk needs no idempotency key: its number and its deployment's id identify it."""
         upload, content = await Reception(call).receive()
         if isinstance(content, UploadChunk):
             return raw_json_answer(
@@ -180,7 +180,7 @@ class DeploymentController(operation.ResourceController):
 
     @operation.get("/{deploymentId:str}/logs", scopes=FUNCTIONS_READ, parameters=ONE)
     async def get_logs(self, call: Call) -> Answer | Stream:
-        """The build's log as text, or followed while it grows by who accepts an event stream."""
+        """Return the build's log as text. Clients that accept an event stream follow it while it grows."""
         row = await queries.read_row(call, call.values["functionId"], call.values["deploymentId"])
         if "text/event-stream" in call.header(b"accept"):
             return event_answer(follow(BuildOutput(call, row)))
@@ -224,7 +224,7 @@ class DeploymentController(operation.ResourceController):
 
 
 async def _stop_build(call: Call, deployment_id: str) -> None:
-    """Kill it at once, where that can be done; the worker that follows the log does so as well."""
+    """Stop the build at once if its executor can be reached. The worker that follows the log stops it in any case."""
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             await call.services.executor.cancel_build(call.project_id, deployment_id)
@@ -237,7 +237,7 @@ def _seconds_since(started: datetime | None, now: datetime) -> int:
 
 
 async def download(call: Call, row: Row, kind: str) -> Stream:
-    """Return a deployment's file. Raises DeploymentNotFound if it has none (any more), RangeInvalid, ContentDamaged."""
+    """Return a deployment's file. Raises DeploymentNotFound if there is none, RangeInvalid, ContentDamaged."""
     blob = await _find_blob(call, row, kind)
     name, content_type = _file_name_and_type(call, row["deployment_id"], kind, blob.key)
     headers = [

@@ -85,7 +85,7 @@ class ExecutionController(operation.ResourceController):
         creates=Creation(get, "executionId"),
     )
     async def preview(self, call: Call) -> Answer:
-        """Run any deployment that is ready, whichever is active; for keys and admins, who may activate it as well."""
+        """Run any deployment that is ready. Only keys and admins may do so: they may also activate it."""
         due = parameters.judge(call.values, call.services.now())
         caller = await call.caller()
         if not caller.privileged:
@@ -102,7 +102,7 @@ class ExecutionController(operation.ResourceController):
         "/{functionId:str}/executions/{executionId:str}/logs", scopes=EXECUTIONS_READ, parameters=parameters.ONE
     )
     async def get_logs(self, call: Call) -> Answer | Stream:
-        """All that the code wrote, for who may see it, or followed while it runs by who accepts an event stream."""
+        """Return all that the code wrote. Clients that accept an event stream follow it while the code runs."""
         if not (await call.caller()).privileged:
             raise UserUnauthorized
         row = await queries.read_row(call, call.values["functionId"], call.values["executionId"])
@@ -117,7 +117,7 @@ class ExecutionController(operation.ResourceController):
         as_of=True,
     )
     async def download_logs(self, call: Call) -> Stream:
-        """The same as a file: all of it, also what is more than the record of an execution holds."""
+        """Return the whole output as a file, which may be longer than the output in the record of an execution."""
         if not (await call.caller()).privileged:
             raise UserUnauthorized
         values, tables = call.values, await requested_tables(call)
@@ -175,7 +175,7 @@ async def _run(call: Call, context: Context, caller: Caller, due: datetime | Non
 
 
 async def _stop(call: Call, execution_id: str) -> None:
-    """Kill it at once, where that can be done; a worker that follows the log does so as well."""
+    """Stop the run at once if its executor can be reached. A worker that follows the log stops it in any case."""
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             await call.services.executor.cancel_execution(call.project_id, execution_id)
@@ -210,7 +210,7 @@ async def _accept(call: Call, context: Context, caller: Caller, due: datetime | 
 
 
 def _reply(call: Call, finished: Finished) -> Answer:
-    """The answer in the form that was asked for. Raises UnreadableReply for bytes that JSON cannot hold."""
+    """Return the answer in the requested form. Raises UnreadableReply for bytes that JSON cannot hold."""
     if _wants_form(call.header(b"accept")):
         content_type, body = schemas.as_form(finished.execution, finished.body)
         return Answer(201, body, [(b"content-type", content_type)])

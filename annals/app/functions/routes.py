@@ -291,7 +291,7 @@ async def _request_first(call: Call, function: Row) -> None:
 
 
 async def _present(call: Call, function_id: str, recorded: Recorded) -> bytes:
-    """What the append made of the function; when nothing had to be recorded, what it is."""
+    """Return the function after the append, or the present one if nothing had to be recorded."""
     call.seen(recorded.position)
     rows = recorded.rows.get("functions")
     if not rows:

@@ -59,7 +59,7 @@ class HistoryController(operation.ResourceController):
 
     @operation.get("/events", scopes=EVENTS_READ, parameters=FEED)
     async def feed(self, call: Call) -> Answer | Stream:
-        """A page of the project's events, or all that follow a position, for who accepts an event stream."""
+        """Return a page of the project's events. Clients that accept an event stream get those after a position."""
         values = call.values
         wanted = events.EventFilter(values["type"], values["resource"], values["actor"])
         if "text/event-stream" in call.header(b"accept"):
@@ -159,7 +159,7 @@ async def _answer_history(
 
 
 def _of_function(values: dict[str, Any]) -> Callable[[Any], bool]:
-    """Events of the incarnations that began for this function, given in order."""
+    """Return a filter of events, which come in order, for the incarnations that began for this function."""
     mine = False
 
     def is_about(event: Any) -> bool:

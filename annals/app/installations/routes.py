@@ -108,7 +108,7 @@ class InstallationController(operation.ResourceController):
 
 
 def _judge(values: dict[str, Any], allowed_hosts: tuple[str, ...]) -> str:
-    """The host's URL. Raises ArgumentInvalid for what its provider can't work with."""
+    """Return the host's URL. Raises ArgumentInvalid for a URL that its provider cannot use."""
     github = values["provider"] == "github"
     if github and not (values["appId"] and values["privateKey"] and values["providerInstallationId"]):
         raise ArgumentInvalid("A GitHub App needs appId, privateKey and providerInstallationId.")

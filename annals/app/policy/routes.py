@@ -212,12 +212,12 @@ class PolicyController(operation.ResourceController):
 
     @operation.put(scopes=FUNCTIONS_WRITE, parameters=PUT, code_scopes=require_of_function)
     async def put(self, call: Call) -> Answer:
-        """Replace the whole policy: what is left out gets its default."""
+        """Replace the whole policy. Fields that are left out get their defaults."""
         return await _replace(call, sent_policy(call.values))
 
     @operation.patch(scopes=FUNCTIONS_WRITE, parameters=PATCH, code_scopes=require_of_function)
     async def patch(self, call: Call) -> Answer:
-        """Change what is sent and keep the rest; null resets to the default. Raises Conflict."""
+        """Change the fields that are sent. Null resets a field to its default. Raises Conflict."""
         key = Function.key(call.project_id, call.values["functionId"])
         for attempt in range(_ATTEMPTS):
             former: Policy = (await call.services.log.load(key)).policy

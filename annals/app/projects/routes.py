@@ -255,7 +255,7 @@ async def _delete_platform(call: Call) -> Answer:
 
 
 def _project(call: Call) -> str:
-    """The project of the path, else the one that was named."""
+    """Return the id of the project in the path, or of the one that the request's header names."""
     project_id: str = call.values.get("projectId", call.project_id)
     return project_id
 

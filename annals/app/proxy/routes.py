@@ -101,7 +101,7 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.ASCII)
 
 
 class Domain:
-    """A host name of at least two labels, in lower case afterwards; an address is none."""
+    """The kind of a host name: at least two labels, returned in lower case. An address is no host name."""
 
     def parse(self, value: Any) -> str:
         name = value.strip().rstrip(".").lower() if isinstance(value, str) else ""

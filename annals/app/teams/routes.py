@@ -64,7 +64,7 @@ class TeamController(operation.ResourceController):
 
     @operation.post(scopes=TEAMS_WRITE, parameters=CREATE, creates=Creation(get, "teamId"))
     async def create(self, call: Call) -> Answer:
-        """A user who makes a team owns it; one made by a key is empty."""
+        """Create a team. A user who creates it owns it. A team that a key creates is empty."""
         values, caller = call.values, await call.caller()
         team_id = _made(call, values["teamId"])
         owner = None
@@ -108,7 +108,7 @@ class TeamController(operation.ResourceController):
 
     @operation.post("/{teamId:str}/memberships", scopes=TEAMS_WRITE, parameters=ADD)
     async def add_member(self, call: Call) -> Answer:
-        """A key's or admin's member is in at once; an owner's is invited, and joins by themselves."""
+        """Add a member. Members that keys and admins add are in at once. Owners invite users, who then join."""
         values, team_id = call.values, call.values["teamId"]
         await _require_owner(call, team_id)
         user_id = await _named_user(call)
@@ -154,7 +154,7 @@ class TeamController(operation.ResourceController):
 
     @operation.delete("/{teamId:str}/memberships/{membershipId:str}", scopes=TEAMS_WRITE, parameters=MEMBER)
     async def remove_member(self, call: Call) -> Answer:
-        """Owners remove members; a member, and who is only invited, leaves."""
+        """End a membership. Owners remove others; members and invited users leave."""
         team_id, membership_id = call.values["teamId"], call.values["membershipId"]
         row = await queries.find_membership(call, team_id, membership_id)
         if row["user_id"] != (await call.caller()).user_id:
@@ -164,7 +164,7 @@ class TeamController(operation.ResourceController):
 
 
 async def _require_owner(call: Call, team_id: str) -> None:
-    """Raises TeamNotFound, UserUnauthorized for a user who does not own the team."""
+    """Require that the caller owns the team. Raises TeamNotFound, UserUnauthorized."""
     caller = await call.caller()
     await queries.find_team(call, team_id)
     if not (caller.privileged or queries.is_owner(caller, team_id)):

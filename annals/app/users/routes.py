@@ -184,7 +184,7 @@ class UserController(operation.ResourceController):
         parameters=ONE.but(sessionId=optional(Text(36, 0), ""), duration=TOKEN_SECONDS),
     )
     async def create_token(self, call: Call) -> Answer:
-        """For a named session, the newest one, or none at all where the user has none."""
+        """Make a user's token for a named session, for the `recent` one, or for no session."""
         values = call.values
         user, rows = await queries.find_sessions(call, values["userId"])
         ids = [row["session_id"] for row in rows]
@@ -197,7 +197,7 @@ class UserController(operation.ResourceController):
 
 
 async def create_user(call: Call, user_id: str, *, with_hash: bool) -> bytes:
-    """A new user of the call's realm, from its values, as their JSON. Raises UserAlreadyExists."""
+    """Create a user of the call's realm from its values, and return it as JSON. Raises UserAlreadyExists."""
     values, password = call.values, call.values["password"]
     sealed = await call.services.passwords.seal(call.realm, user_id, password) if password else ""
     recorded = await call.services.log.run(
