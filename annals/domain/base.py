@@ -69,27 +69,27 @@ class Aggregate(BaseAggregate[str]):
     deleted = False
 
     @classmethod
-    def stream(cls, project_id: str, *own_id: str) -> str:
+    def stream(cls, project_id: str, own_id: str | None = None) -> str:
         """Return the name of a stream. Kinds with one stream for each project have no id of their own."""
-        return ":".join((cls.TOPIC, project_id, *own_id))
+        return f"{cls.TOPIC}:{project_id}" if own_id is None else f"{cls.TOPIC}:{project_id}:{own_id}"
 
     @classmethod
-    def key(cls, project_id: str, *own_id: str) -> Key:
+    def key(cls, project_id: str, own_id: str | None = None) -> Key:
         """Return the key of a stream that must exist."""
-        return Key(cls, cls.stream(project_id, *own_id), cls.MISSING)
+        return Key(cls, cls.stream(project_id, own_id), cls.MISSING)
 
     @classmethod
-    def absent(cls, project_id: str, *own_id: str) -> Key:
+    def absent(cls, project_id: str, own_id: str | None = None) -> Key:
         """Return the key of a stream that may be absent."""
-        return Key(cls, cls.stream(project_id, *own_id), None)
+        return Key(cls, cls.stream(project_id, own_id), None)
 
     @classmethod
     def create(cls, former: "Aggregate | None", *, project_id: str, **fields: Any) -> Self:
         """Create an aggregate; `fields` are the other fields of `Created`. Raises TAKEN unless `former` is deleted."""
         if former is not None and not former.deleted:
             raise cls.TAKEN
-        own_id = [fields[name]] if (name := f"{cls.TOPIC}_id") in fields else []
-        return cls.start(cls.Created, cls.stream(project_id, *own_id), former, project_id=project_id, **fields)
+        stream = cls.stream(project_id, fields.get(f"{cls.TOPIC}_id"))
+        return cls.start(cls.Created, stream, former, project_id=project_id, **fields)
 
     @classmethod
     def start(cls, created: type[CreatedEvent], stream: str, former: "Aggregate | None", **fields: Any) -> Self:
