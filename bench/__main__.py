@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run the groups whose name contains this")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the results go")
     parser.add_argument("--executions", type=int, default=1_000_000, help="executions in the history of `usage`")
-    given = parser.parse_args()
+    options = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="annals-bench-") as data:
         with running(data=Path(data)):
@@ -27,14 +27,14 @@ def main() -> None:
         with running(data=Path(data)) as instance:
             fsync_ms = 1000 / median_rate(lambda: durable_insert(instance.database_url))
             about = machine(fsync_ms)
-            for name, group in _groups(instance, fsync_ms, given.executions).items():
-                if given.only in name:
+            for name, group in _groups(instance, fsync_ms, options.executions).items():
+                if options.only in name:
                     started = time.perf_counter()
                     figures += group()
                     say(f"{name}: {time.perf_counter() - started:.0f} s")
     figures = [figure.judged() for figure in figures]
-    if not given.only:
-        write(given.output, about, figures)
+    if not options.only:
+        write(options.output, about, figures)
     show(figures)
 
 

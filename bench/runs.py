@@ -137,9 +137,9 @@ def asynchronous(instance: Instance, fsync_ms: float) -> list[Figure]:
 def _completed(instance: Instance, message: bytes, seconds: float = 3.0) -> float:
     """Return the executions a second, from the first of 32 callers' calls to the last end."""
     started = time.perf_counter()
-    asked = load(instance.port, always(message), callers=32, seconds=seconds, wanted=202)
+    accepted = load(instance.port, always(message), callers=32, seconds=seconds, wanted=202)
     _wait_until_ended(instance)
-    return asked.answers / (time.perf_counter() - started)
+    return accepted.answers / (time.perf_counter() - started)
 
 
 def _wait_until_ended(instance: Instance, seconds: float = 300.0) -> None:

@@ -55,7 +55,7 @@ class Hostile(NamedTuple):
     endpoint: str
     headers: Mapping[str, str]
     stop: Event
-    begun: Semaphore
+    started: Semaphore
     """Released each time a piece of abuse has started."""
 
 
@@ -77,7 +77,7 @@ class Abuse(NamedTuple):
 def _executions(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
     client = Client(hostile.endpoint, hostile.headers)
     while not hostile.stop.is_set():
-        hostile.begun.release()
+        hostile.started.release()
         sent = {"path": "/flood", "body": "1000000"}  # seconds, which are read by a flood of logs
         answer = client.http.post(f"/functions/{name}-{caller}/executions", json=sent).json()
         yield str(answer["errors"] or answer["status"] if "errors" in answer else answer["type"])
@@ -94,7 +94,7 @@ def _builds(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
         while (now := client.deployment(function, deployment))["status"] in {"waiting", "processing", "building"}:
             if not began and now["status"] == "building":
                 began = True
-                hostile.begun.release()
+                hostile.started.release()
             if hostile.stop.wait(0.1):
                 client.http.patch(f"/functions/{function}/deployments/{deployment}/status")
         yield str(now["buildLogs"] or now["status"])
@@ -108,7 +108,7 @@ def _keyed(hostile: Hostile, name: str, caller: int) -> Iterator[str]:
     for number in itertools.count():
         if hostile.stop.is_set():
             return
-        hostile.begun.release()
+        hostile.started.release()
         address = f"10.{caller}.{number // 250 % 250}.{number % 250}"
         headers = {**project, "x-forwarded-for": address, "idempotency-key": f"{caller}-{time.time_ns()}"}
         connection.request("POST", f"{endpoint.path}/functions/{name}-{caller}/executions", "{}", headers)
@@ -190,15 +190,15 @@ class Neighbours:
         """Run an abuse while inside, and wait for its end."""
         context = multiprocessing.get_context("spawn")
         queue: multiprocessing.Queue[str | None] = context.Queue()
-        stop, begun = context.Event(), context.Semaphore(0)
+        stop, started = context.Event(), context.Semaphore(0)
         http = self._hostile.http
-        hostile = Hostile(str(http.base_url).rstrip("/"), dict(http.headers), stop, begun)
+        hostile = Hostile(str(http.base_url).rstrip("/"), dict(http.headers), stop, started)
         process = context.Process(target=_attack, args=(hostile, name, queue))
         process.start()
         running = Running(name, queue)
         try:
             for _ in range(ABUSES[name].at_once):
-                assert begun.acquire(timeout=BEGIN_SECONDS), f"the abuse did not begin: {running.ends}"
+                assert started.acquire(timeout=BEGIN_SECONDS), f"the abuse did not begin: {running.ends}"
             yield running
         finally:
             stop.set()

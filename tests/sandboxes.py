@@ -14,7 +14,7 @@ from typing import NamedTuple
 from annals.executor.drivers.sandbox import FIRST_UID
 
 
-def kept(data: Path) -> set[str]:
+def instance_ids(data: Path) -> set[str]:
     """Return the ids of the instances that have a folder in an executor's data folder."""
     return {entry.name for entry in (data / "work" / "i").glob("*")}
 
@@ -42,7 +42,7 @@ def _control_groups(pattern: str) -> Iterator[Path]:
 
 def left_by(data: Path) -> list[str]:
     """Return everything that a stopped executor has left behind."""
-    return [f"the instance {name}" for name in sorted(kept(data))] + beyond(data, set())
+    return [f"the instance {name}" for name in sorted(instance_ids(data))] + beyond(data, set())
 
 
 def groups_of(data: Path) -> list[str]:

@@ -21,7 +21,9 @@ def main() -> None:
         try:
             service, _, name = call["method"].rpartition(".")
             method = getattr(of(client, service or "functions"), snake(name))
-            answer = {"value": plain(method(**{snake(name): given(value) for name, value in call["sent"].items()}))}
+            answer = {
+                "value": plain(method(**{snake(name): to_argument(value) for name, value in call["sent"].items()}))
+            }
         except Exception as error:  # the test decides whether the error is expected
             answer = {
                 "error": str(error),
@@ -40,7 +42,7 @@ def snake(name: str) -> str:
     return "xasync" if name == "async" else re.sub(r"JWT|[A-Z]", lambda upper: f"_{upper[0].lower()}", name)
 
 
-def given(value: Any) -> Any:
+def to_argument(value: Any) -> Any:
     """Return an upload for a path in `$file`, and any other value as it is."""
     if isinstance(value, dict) and "$file" in value:
         return importlib.import_module("appwrite.input_file").InputFile.from_path(value["$file"])

@@ -40,8 +40,8 @@ def answers(annals_instance: AnnalsInstance, canaries: dict[str, str]) -> list[s
     client = Client(annals_instance.endpoint, annals_instance.headers)
     client.function("canaries", TELLS_LENGTHS)
     for key, secret in (("VARIABLE", True), ("OPENED", False)):
-        given = {"key": key, "value": canaries[key.lower()], "secret": secret}
-        client.call("POST", "/functions/canaries/variables", json=given)
+        fields = {"key": key, "value": canaries[key.lower()], "secret": secret}
+        client.call("POST", "/functions/canaries/variables", json=fields)
     client.call("POST", "/project/variables", json={"key": "PROJECT", "value": canaries["project"], "secret": True})
     user = {"userId": "canary", "email": "canary@example.test", "password": canaries["password"]}
     client.call("POST", "/users", json=user)

@@ -215,10 +215,10 @@ def test_client_that_disconnects_during_an_upload_leaves_nothing(
 ) -> None:
     before = client.call("GET", f"/functions/{function}/deployments")["total"]
     path = f"/functions/{function}/deployments"
-    begun = head(annals_instance, path, "multipart/form-data; boundary=x", 5_000_000) + PART + b"x" * 400_000
+    upload_start = head(annals_instance, path, "multipart/form-data; boundary=x", 5_000_000) + PART + b"x" * 400_000
     for _ in range(5):
         with wire.connect() as one:
-            one.sendall(begun)
+            one.sendall(upload_start)
 
     def parts() -> list[Path]:
         return list((annals_instance.data / "blobs" / ".partial").iterdir())

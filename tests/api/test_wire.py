@@ -97,11 +97,11 @@ def test_deletion_has_an_empty_body_of_type_html(client: Client) -> None:
 
 def test_head_requests_and_trailing_slashes_are_served(client: Client, function_id: str) -> None:
     shown = client.http.get(f"/functions/{function_id}/")
-    asked = client.http.head(f"/functions/{function_id}")
+    head_answer = client.http.head(f"/functions/{function_id}")
 
-    assert shown.status_code == asked.status_code == 200
-    assert asked.content == b""
-    assert asked.headers["content-length"] == str(len(shown.content))
+    assert shown.status_code == head_answer.status_code == 200
+    assert head_answer.content == b""
+    assert head_answer.headers["content-length"] == str(len(shown.content))
 
 
 @pytest.mark.behaviours(66, 67)

@@ -9,7 +9,7 @@ from annals.executor.wire.client import ExecutorClient
 from annals.executor.wire.protocol import Status
 from annals.supervisor.folders import Folders, Running
 from tests.instance import AnnalsInstance
-from tests.sandboxes import beyond, kept, listener, processes, strays
+from tests.sandboxes import beyond, instance_ids, listener, processes, strays
 
 KEPT_COUNTS = ("instances", "idle")
 BUSY_COUNTS = ("executions", "builds", "starting", "in_flight", "waiting", "queued")
@@ -51,7 +51,7 @@ def _unaccounted(url: str, data: Path, counts: Mapping[str, int] | str) -> Itera
     if isinstance(counts, str):
         yield counts
         return
-    ids = kept(data)
+    ids = instance_ids(data)
     if sum(counts[name] for name in KEPT_COUNTS) != len(ids) or any(counts[name] for name in BUSY_COUNTS):
         yield f"the executor at {url} counts {counts}, but its instances are {sorted(ids)}"
     executor = listener(url)

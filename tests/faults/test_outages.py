@@ -42,7 +42,7 @@ def later(client: Client, function: str, number: int) -> list[str]:
     return [client.execute(function, **{"async": True})["$id"] for _ in range(number)]
 
 
-def begun(client: Client, function: str, made: list[str]) -> None:
+def wait_until_started(client: Client, function: str, made: list[str]) -> None:
     """Wait until no execution waits; on a slow machine some may have ended already."""
     eventually(lambda: all(client.execution(function, one)["status"] != "waiting" for one in made))
 
@@ -159,7 +159,7 @@ def test_work_ends_when_the_executor_dies_hangs_or_is_disconnected(stage: Stage)
     client.call("POST", "/functions", json={**made, "commands": "echo begun; sleep 2; echo done"})
     deployment = client.deploy("built", {"index.js": HELLO})
     running = later(client, "slow", 3)
-    begun(client, "slow", running)
+    wait_until_started(client, "slow", running)
     eventually(lambda: "begun" in client.deployment("built", deployment)["buildLogs"])
 
     stage.executor.kill()
@@ -170,7 +170,7 @@ def test_work_ends_when_the_executor_dies_hangs_or_is_disconnected(stage: Stage)
     assert client.built("built", deployment, TAKEN_UP_SECONDS)["status"] == "ready"
     for fault in (stage.to_executor.cut, stage.to_executor.half_close, stage.to_executor.hang):
         running = later(client, "slow", 2)
-        begun(client, "slow", running)
+        wait_until_started(client, "slow", running)
         fault()
         all_ended(client, "slow", running)
         stage.heal()

@@ -15,8 +15,8 @@ def mutated(request: Request, chance: random.Random) -> Request:
     for _ in range(chance.choice((1, 1, 2, 3))):
         request = chance.choice(_CHANGES)(request, chance)
     if any(name == b"X-Hub-Signature-256" for name, _ in request.headers) and chance.random() < 0.8:
-        kept = tuple(header for header in request.headers if header[0] != b"X-Hub-Signature-256")
-        request = request._replace(headers=(*kept, signed(request.body)))
+        others = tuple(header for header in request.headers if header[0] != b"X-Hub-Signature-256")
+        request = request._replace(headers=(*others, signed(request.body)))
     return request
 
 
@@ -77,8 +77,8 @@ def _target_form(request: Request, chance: random.Random) -> Request:
 def _header(request: Request, chance: random.Random) -> Request:
     """Replace the headers of a name, or add one."""
     name, value = chance.choice(HEADERS)
-    kept = tuple(header for header in request.headers if header[0].lower() != name.lower())
-    return request._replace(headers=(*kept, (name, value)))
+    others = tuple(header for header in request.headers if header[0].lower() != name.lower())
+    return request._replace(headers=(*others, (name, value)))
 
 
 def _header_again(request: Request, chance: random.Random) -> Request:

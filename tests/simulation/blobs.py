@@ -25,33 +25,33 @@ class SimulatedBlobs:
 
     def __init__(self, rng: random.Random, die: Callable[[], Awaitable[None]]) -> None:
         self._rng, self._die = rng, die
-        self.kept: dict[str, bytes] = {}
+        self.stored: dict[str, bytes] = {}
         self.faults = BlobFaults()
 
     def of_another(self, die: Callable[[], Awaitable[None]]) -> "SimulatedBlobs":
         """Return the same store as another process uses it."""
         view = SimulatedBlobs(self._rng, die)
-        view.kept, view.faults = self.kept, self.faults
+        view.stored, view.faults = self.stored, self.faults
         return view
 
     async def put(self, key: str, data: bytes, *, limit: int | None = None) -> Blob:
         await self._while()
         await self._strike(self.faults.before)
-        self.kept[key] = data
+        self.stored[key] = data
         await self._while()
         await self._strike(self.faults.after)
         return Blob(key, len(data), digest(data))
 
     async def get(self, key: str) -> bytes:
         await self._while()
-        if key not in self.kept:
+        if key not in self.stored:
             raise BlobMissing(key)
-        return self.kept[key]
+        return self.stored[key]
 
     async def delete(self, *keys: str) -> None:
         await self._while()
         for key in keys:
-            self.kept.pop(key, None)
+            self.stored.pop(key, None)
 
     async def put_part(self, upload: str, number: int, data: AsyncIterator[bytes], *, limit: int) -> Blob:
         pieces = []
@@ -63,14 +63,14 @@ class SimulatedBlobs:
     async def parts(self, upload: str) -> dict[int, int]:
         await self._while()
         prefix = f"{upload}/"
-        return {int(key[len(prefix) :]): len(data) for key, data in self.kept.items() if key.startswith(prefix)}
+        return {int(key[len(prefix) :]): len(data) for key, data in self.stored.items() if key.startswith(prefix)}
 
     async def compose(self, upload: str, numbers: Iterable[int], key: str, *, limit: int | None = None) -> Blob:
         pieces = [await self.get(f"{upload}/{number}") for number in numbers]
         return await self.put(key, b"".join(pieces))
 
     async def discard(self, upload: str) -> None:
-        for key in [key for key in self.kept if key.startswith(f"{upload}/")]:
+        for key in [key for key in self.stored if key.startswith(f"{upload}/")]:
             await self.delete(key)
 
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
@@ -81,7 +81,7 @@ class SimulatedBlobs:
         """Yield a sentence for each blob that events name and that is missing or different."""
         for event in events:
             for named in (getattr(event, "source", None), getattr(event, "artefact", None)):
-                if isinstance(named, Artefact) and digest(self.kept.get(named.key)) != named.digest:
+                if isinstance(named, Artefact) and digest(self.stored.get(named.key)) != named.digest:
                     yield f"{event.TOPIC} of {event.originator_id} names {named.key}, which is missing"
 
     async def _strike(self, likely: float) -> None:

@@ -196,7 +196,7 @@ def _judge_blobs(world: "World") -> None:
     """Check that the blobs of all existing deployments exist."""
     for stream, row in world.server.rows("deployments").items():
         for key in (row["source_key"], row["artefact_key"]):
-            if key and key not in world.blobs.kept:
+            if key and key not in world.blobs.stored:
                 world.fail(f"{stream} names {key}, which is missing")
 
 

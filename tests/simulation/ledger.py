@@ -135,8 +135,8 @@ class Ledger:
         made = self.streams[event.originator_id] = Stream(event, row["notification_id"], status)
         return made
 
-    def _require(self, held: bool, event: Any, stream: Stream) -> None:
-        if not held or stream.deleted:
+    def _require(self, valid: bool, event: Any, stream: Stream) -> None:
+        if not valid or stream.deleted:
             epoch = getattr(event, "epoch", "")
             self._fail(
                 f"{event.TOPIC} (epoch {epoch}) on {event.originator_id} that is {stream.status} in epoch"
@@ -281,16 +281,16 @@ class Ledger:
 def other_versions(events: Iterable[Any]) -> list[str]:
     """Return the executions that ran with a version of their function outside their request and their end."""
     now: dict[str, int] = {}
-    asked: dict[str, tuple[str, int]] = {}
+    requested: dict[str, tuple[str, int]] = {}
     found = []
     for event in events:
         if isinstance(event, Function.Event):
             now[event.originator_id] = event.originator_version
         elif isinstance(event, Execution.Requested):
             function = Function.stream(event.project_id, event.function_id)
-            asked[event.originator_id] = (function, event.function_version)
+            requested[event.originator_id] = (function, event.function_version)
         elif isinstance(event, Execution.Completed):
-            function, least = asked[event.originator_id]
+            function, least = requested[event.originator_id]
             if not least <= event.ran.function_version <= now[function]:
                 version = event.ran.function_version
                 found.append(f"{event.originator_id} ran version {version}, expected {least} to {now[function]}")

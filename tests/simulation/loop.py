@@ -27,7 +27,7 @@ class Node:
     def __init__(self, loop: "SimulatedLoop", name: str) -> None:
         self.loop, self.name = loop, name
         self.alive, self.frozen = True, False
-        self.held: list[asyncio.Handle] = []
+        self.waiting: list[asyncio.Handle] = []
         self.ended: list[Callable[[], None]] = []
         self.context = contextvars.copy_context()
         self.context.run(NODE.set, self)
@@ -38,7 +38,7 @@ class Node:
     def kill(self) -> None:
         """Kill the node as SIGKILL does: no code of it runs again, also no `finally`, and its connections break."""
         self.alive = False
-        self.held.clear()
+        self.waiting.clear()
         for tell in self.ended:
             tell()
 
@@ -48,8 +48,8 @@ class Node:
 
     def thaw(self) -> None:
         self.frozen = False
-        self.loop.ready.extend(self.held)
-        self.held.clear()
+        self.loop.ready.extend(self.waiting)
+        self.waiting.clear()
 
 
 def _nothing() -> None:
@@ -194,7 +194,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         node = context.get(NODE)
         if node is not None and (not node.alive or node.frozen):
             if node.alive:
-                node.held.append(turn)
+                node.waiting.append(turn)
             return
         self.steps += 1
         if self.steps > self._limit:

@@ -100,8 +100,10 @@ def outcome_recorded_twice() -> AbstractContextManager[object]:
 @planted
 def cancel_not_checked_at_build_end() -> AbstractContextManager[object]:
     """A build that was canceled while it ran is recorded as built."""
-    held = {"processing", "building", "canceled"}
-    return mock.patch.object(Deployment, "_holds", lambda self, epoch: epoch == self.epoch and self.status in held)
+    open_statuses = {"processing", "building", "canceled"}
+    return mock.patch.object(
+        Deployment, "_holds", lambda self, epoch: epoch == self.epoch and self.status in open_statuses
+    )
 
 
 @planted

@@ -46,7 +46,7 @@ def race(one: Race) -> Race:
     return one
 
 
-async def begun(world: World) -> tuple[Client, Client]:
+async def start_instance(world: World) -> tuple[Client, Client]:
     """Return a client of each API process of a running instance."""
     for name in NODES:
         world.start(name)
@@ -74,7 +74,7 @@ async def soon(rng: random.Random, most: float) -> None:
 @race
 async def cancel_meets_the_end(world: World, rng: random.Random) -> None:
     """An execution that is canceled while it waits, runs or ends has exactly one end."""
-    one, other = await begun(world)
+    one, other = await start_instance(world)
     await ready(world, one, "d1")
     for number in range(4):
         await one.begin("request", one.request("f1", f"x{number}"))
@@ -86,7 +86,7 @@ async def cancel_meets_the_end(world: World, rng: random.Random) -> None:
 @race
 async def activation_meets_deletion(world: World, rng: random.Random) -> None:
     """A deployment that is active in the end exists."""
-    one, other = await begun(world)
+    one, other = await start_instance(world)
     await ready(world, one, "d1", "d2")
     both = [one.begin("activate", one.activate("f1", "d1")), other.begin("delete", other.delete_deployment("f1", "d1"))]
     await soon(rng, 0.03)
@@ -98,7 +98,7 @@ async def activation_meets_deletion(world: World, rng: random.Random) -> None:
 @race
 async def deletion_meets_build_run_and_upload(world: World, rng: random.Random) -> None:
     """A function that is deleted during a build, executions and an upload leaves nothing behind."""
-    one, other = await begun(world)
+    one, other = await start_instance(world)
     await ready(world, one, "d1")
     tasks = [one.begin("deploy", one.deploy("f1", "d2", activate=True)), one.begin("run", one.run_now("f1"))]
     tasks += [one.begin("request", one.request("f1", f"x{number}")) for number in range(2)]
@@ -118,7 +118,7 @@ async def deletion_meets_build_run_and_upload(world: World, rng: random.Random) 
 @race
 async def many_create_one_id(world: World, rng: random.Random) -> None:
     """Of fifty clients that create one id, one succeeds and the others get an already-exists error."""
-    clients = await begun(world)
+    clients = await start_instance(world)
     tasks = []
     for number in range(50):
         client = rng.choice(clients)
@@ -136,7 +136,7 @@ async def many_create_one_id(world: World, rng: random.Random) -> None:
 @race
 async def reaper_meets_new_calls(world: World, rng: random.Random) -> None:
     """Calls go on while a worker is frozen for about one lease, and resumes as the reaper judges it."""
-    one, _ = await begun(world)
+    one, _ = await start_instance(world)
     await ready(world, one, "d1")
     world.executor.faults.slow = 0.5
     world.freeze("worker1")
@@ -151,7 +151,7 @@ async def reaper_meets_new_calls(world: World, rng: random.Random) -> None:
 @race
 async def configuration_meets_first_calls(world: World, rng: random.Random) -> None:
     """An execution records a version of its function that was current between its request and its end."""
-    one, other = await begun(world)
+    one, other = await start_instance(world)
     await ready(world, one, "d1")
     tasks = []
     for number in range(4):
@@ -178,7 +178,7 @@ async def two_hundred_write_one_function(world: World, rng: random.Random) -> No
 
 
 async def _writers(world: World, rng: random.Random, count: int) -> None:
-    clients = await begun(world)
+    clients = await start_instance(world)
     await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
     tasks = []
     for number in range(count):
@@ -197,7 +197,7 @@ async def _writers(world: World, rng: random.Random, count: int) -> None:
 @race
 async def chunks_in_any_order(world: World, rng: random.Random) -> None:
     """Chunks that arrive in any order, at once, twice and at any process make a complete source that is queued once."""
-    clients = await begun(world)
+    clients = await start_instance(world)
     await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
     parts = chunks(rng.randrange(2, 6))
     sent = [*parts, *rng.sample(parts, rng.randrange(len(parts)))]
@@ -214,9 +214,11 @@ async def chunks_in_any_order(world: World, rng: random.Random) -> None:
     whole = b"".join(data for _, data in parts)
     if row is None or row["source_digest"] != hashlib.sha256(whole).hexdigest():
         world.fail(f"the source differs from the sent chunks: {row and row['source_key']}")
-    elif world.blobs.kept.get(row["source_key"]) != whole:
+    elif world.blobs.stored.get(row["source_key"]) != whole:
         world.fail("the recorded source is missing")
-    left = [key for key in world.blobs.kept if key.startswith("sources/") and (row is None or key != row["source_key"])]
+    left = [
+        key for key in world.blobs.stored if key.startswith("sources/") and (row is None or key != row["source_key"])
+    ]
     if left:
         world.fail(f"unreferenced sources are left: {left}")
 
@@ -224,7 +226,7 @@ async def chunks_in_any_order(world: World, rng: random.Random) -> None:
 @race
 async def older_build_meets_newer_activation(world: World, rng: random.Random) -> None:
     """A slow build does not replace a newer deployment that was activated meanwhile."""
-    one, other = await begun(world)
+    one, other = await start_instance(world)
     await one.begin("create", one.create_function("f1", marker="0"))
     world.executor.faults.slow = 0.7
     await one.begin("deploy d1", one.deploy("f1", "d1", activate=True))
@@ -240,7 +242,7 @@ async def older_build_meets_newer_activation(world: World, rng: random.Random) -
 @race
 async def stale_worker_meets_new_claim(world: World, rng: random.Random) -> None:
     """A frozen worker resumes with builds that other workers have started again."""
-    one, _ = await begun(world)
+    one, _ = await start_instance(world)
     await one.begin("create", one.create_function("f1", marker="0"))
     world.executor.faults.slow = 0.6
     await asyncio.gather(*(one.begin(f"deploy d{n}", one.deploy("f1", f"d{n}", activate=True)) for n in range(3)))
@@ -256,7 +258,7 @@ async def stale_worker_meets_new_claim(world: World, rng: random.Random) -> None
 @race
 async def answers_are_lost(world: World, rng: random.Random) -> None:
     """A committed change whose answer was lost is neither repeated nor refused because of itself."""
-    one, other = await begun(world)
+    one, other = await start_instance(world)
     await ready(world, one, "d1")
     world.broken = True
     world.server.faults.after = 0.4
@@ -271,7 +273,7 @@ async def answers_are_lost(world: World, rng: random.Random) -> None:
 @race
 async def job_messages_come_twice(world: World, rng: random.Random) -> None:
     """Every job message is doubled and late, and still no claim starts its work twice."""
-    one, other = await begun(world)
+    one, other = await start_instance(world)
     world.broken = True
     faults = world.queue.faults
     faults.double, faults.delay, faults.reorder = 1.0, 0.3, 1.0
@@ -300,7 +302,7 @@ def play(name: str, trial: int) -> World:
 @race
 async def uploads_meet_a_store_that_fails(world: World, rng: random.Random) -> None:
     """Chunks that are sent until they are answered make a complete source, stored before its event is recorded."""
-    clients = await begun(world)
+    clients = await start_instance(world)
     await clients[0].begin("create", clients[0].create_function("f1", marker="0"))
     world.broken = True
     faults = world.blobs.faults
@@ -340,7 +342,7 @@ async def long_builds_of_one_project_meet_those_of_another(world: World, rng: ra
     """
     project = {"stream_id": f"project:{QUIET}", "project_id": QUIET, "variables_version": 1}
     world.server.tables["projects"][f"project:{QUIET}"] = project
-    one, _ = await begun(world)
+    one, _ = await start_instance(world)
     quiet = Client(world, "api2", QUIET)
     for client in (one, quiet):
         await client.begin("create", client.create_function("f1", marker="0"))

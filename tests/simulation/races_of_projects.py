@@ -16,7 +16,7 @@ from annals.store.secrets.vault import QUERIES as VAULT
 from annals.store.secrets.vault import Vault, key_of
 from tests.simulation.calls import META
 from tests.simulation.nodes import Parts
-from tests.simulation.races import begun, race, soon
+from tests.simulation.races import race, soon, start_instance
 from tests.simulation.scenario import calm
 from tests.simulation.statements_models import event_of
 from tests.simulation.tenants import REUSED, Unwrapped
@@ -33,7 +33,7 @@ async def project_reuse_meets_sealing(world: World, rng: random.Random) -> None:
 
     No process is notified of the deletion or polls in time: only the check of the append protects it.
     """
-    clients = await begun(world)
+    clients = await start_instance(world)
     masters: Any = Unwrapped()
     processes = [await client._parts() for client in clients]
     vaults = [Vault(parts.database, masters) for parts in processes]
@@ -142,8 +142,8 @@ def deleted(tx: Tx, p: Any) -> list[Row]:
     row = tx.get("projects", p["stream"])
     tx.drop("projects", p["stream"])
     for table in ("functions", "deployments", "users"):
-        for key, held in tx.rows(table):
-            if row is not None and held["project_id"] == row["project_id"]:
+        for key, other in tx.rows(table):
+            if row is not None and other["project_id"] == row["project_id"]:
                 tx.drop(table, key)
     for key, _ in tx.rows("counters"):
         if row is not None and key[0] == row["project_id"]:

@@ -13,7 +13,7 @@ from annals.domain.execution import Execution
 from annals.domain.function import Function
 from tests.simulation.calls import PROJECT
 from tests.simulation.clients import Client
-from tests.simulation.races import begun, race, ready, soon
+from tests.simulation.races import race, ready, soon, start_instance
 from tests.simulation.scenario import calm
 from tests.simulation.world import World
 
@@ -59,7 +59,7 @@ async def one_off_runs_meet_cancelation(world: World, rng: random.Random) -> Non
 
 async def _answering(world: World) -> tuple[Client, Client]:
     """Return clients, and make function f1 with an active deployment; some builds fail."""
-    clients = await begun(world)
+    clients = await start_instance(world)
     for number in range(1, 20):
         await ready(world, clients[0], f"d{number}")
         if world.server.rows("functions")[FUNCTION]["deployment_id"]:
@@ -113,7 +113,7 @@ def wrong_one_off_runs(events: Iterable[tuple[Mapping[str, Any], Any]], started:
     """Yield executions that began early, began after they were canceled, or ran with an outdated version."""
     due: dict[str, datetime] = {}
     versions: list[datetime] = []
-    begun: set[str] = set()
+    start_instance: set[str] = set()
     for row, event in events:
         stream = event.originator_id
         if isinstance(event, Function.Event):
@@ -121,12 +121,12 @@ def wrong_one_off_runs(events: Iterable[tuple[Mapping[str, Any], Any]], started:
         elif isinstance(event, Execution.Requested) and event.scheduled_at is not None:
             due[stream] = event.scheduled_at
         elif isinstance(event, Execution.Claimed):
-            begun.add(stream)
+            start_instance.add(stream)
             if row["recorded_at"] < due[stream]:
                 yield f"{stream} began {due[stream] - row['recorded_at']} before its time"
         elif isinstance(event, Execution.Canceled | Execution.Deleted):
             own_id = stream.rpartition(":")[2]
-            if stream not in begun and own_id in started:
+            if stream not in start_instance and own_id in started:
                 yield f"{own_id} was canceled before it began, but ran"
         elif isinstance(event, Execution.Completed):
             least = sum(at <= due[stream] for at in versions)

@@ -184,10 +184,10 @@ def moved(tx: Tx, p: Any) -> list[Row]:
         return []
     at, moment = event_of(tx, p)["recorded_at"], p["moment"]
     names = {"artefact_size": "build_size", "seconds": "build_duration"}
-    given = ("status", "source_key", "source_digest", "source_size", "artefact_key", "artefact_digest")
+    columns = ("status", "source_key", "source_digest", "source_size", "artefact_key", "artefact_digest")
     changes = {
         names.get(name, name): p[name]
-        for name in (*given, "artefact_size", "seconds", "worker", "epoch", "reason")
+        for name in (*columns, "artefact_size", "seconds", "worker", "epoch", "reason")
         if p[name] is not None
     }
     if p["logged"]:
