@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import msgspec
 
 from annals.app.available_runtimes import Available
-from annals.app.identity.known_credentials import FailedKeys, KnownCredentials
+from annals.app.identity.known_credentials import KnownCredentials
 from annals.app.identity.passwords import Passwords
+from annals.app.identity.wrong_key_delay import WrongKeyDelay
 from annals.app.reads import BatchedReads
 from annals.application.executions.accept import Accepting
 from annals.application.executions.context import Environments
@@ -116,7 +117,7 @@ class Services(msgspec.Struct, kw_only=True):
     presented: ByteCache = msgspec.field(default_factory=lambda: ByteCache(CACHE_BYTES))
     text_records: TextRecords
     known: KnownCredentials = msgspec.field(default_factory=KnownCredentials)
-    failed_keys: FailedKeys = msgspec.field(default_factory=FailedKeys)
+    wrong_key_delay: WrongKeyDelay = msgspec.field(default_factory=WrongKeyDelay)
     metrics: Metrics
     conservation: Callable[[], Awaitable[str]]
     present_unrecorded: Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]]

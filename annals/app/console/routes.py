@@ -10,7 +10,7 @@ from annals.app.edge.call import Call
 from annals.app.edge.cors import host_of
 from annals.app.errors import UnauthorizedScope
 from annals.app.identity.credentials import ACCESS
-from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE
+from annals.app.identity.scopes import CONSOLE, KEYS_WRITE, PROJECTS_WRITE, missing_scopes
 from annals.app.parameters import ArrayList, IntegerRange, OneOf, Parameters, Uid, optional, required
 from annals.app.wire import ResourceModel, wire_date
 from annals.domain.errors import ProjectNotFound, UserUnauthorized
@@ -107,7 +107,7 @@ class ConsoleController(operation.ResourceController):
     async def create_ephemeral_key(self, call: Call) -> Answer:
         """Make a key with scopes that its maker holds. It ends with its maker's credential."""
         values, caller, now = call.values, await call.caller(), call.services.now()
-        if beyond := caller.lacks(values["scopes"]):
+        if beyond := missing_scopes(caller, values["scopes"]):
             raise UnauthorizedScope(f"A key cannot hand out the scope {beyond[0]}, which it does not hold itself.")
         key_id = call.new_id()
         expires, secret = await _made(call, call.project_id, key_id, call.api_version.key_prefix)

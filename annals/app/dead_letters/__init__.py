@@ -1,1 +1,1 @@
-"""Executions that were given up: listed, asked for once more, or discarded."""
+"""Executions that were given up: listed, redriven, or discarded."""

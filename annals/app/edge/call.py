@@ -246,7 +246,7 @@ class Call:
         if self._claim is not None:
             self.services.known.discard(self._claim.credential)
         if self.claims_key:
-            await self.services.failed_keys.delay(self.address)
+            await self.services.wrong_key_delay.delay(self.address)
 
     async def caller(self) -> Caller:
         """Return the caller. Raises ProjectNotFound, UserUnauthorized, KeyExpired, JwtInvalid, UserBlocked."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from annals.app.edge.call import Call
 from annals.app.errors import UnauthorizedScope
+from annals.app.identity.scopes import missing_scopes
 from annals.app.parameters.kinds import is_uid
 from annals.app.reads import Lookup
 from annals.store.postgres import sql
@@ -42,7 +43,7 @@ async def require_of_installation(call: Call) -> None:
 
 async def require(call: Call, scopes: Iterable[str]) -> None:
     """Raise UnauthorizedScope if the caller lacks one of the scopes that the code has or would have."""
-    if beyond := (await call.caller()).lacks(scopes):
+    if beyond := missing_scopes(await call.caller(), scopes):
         named = ", ".join(f'"{scope}"' for scope in beyond)
         raise UnauthorizedScope(
             f"This key lacks scopes that the function's code has or would have: {named}. Use a key that holds them,"

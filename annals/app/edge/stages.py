@@ -18,7 +18,7 @@ from annals.app.edge.dry_run import answer_dry_run
 from annals.app.errors import AccessForbidden
 from annals.app.identity.caller import GUEST, Caller
 from annals.app.identity.credentials import KEY_VOID
-from annals.app.identity.scopes import EVENTS_READ
+from annals.app.identity.scopes import EVENTS_READ, require_any
 from annals.application.executions.prepare import QUEUE_SECONDS
 from annals.domain.errors import Conflict, DomainError
 from annals.store.errors import DataKeyDeleted, DataKeyReplaced, ProjectReplaced
@@ -102,9 +102,9 @@ async def judge_caller(call: Call) -> None:
 def judge_scope(call: Call, caller: Caller) -> None:
     """Do the work of `require_scope`. A past state needs one more scope."""
     scopes = call.declared["scopes"]
-    caller.require(scopes(call.api_version) if callable(scopes) else scopes, newest=call.api_version.newest)
+    require_any(caller, scopes(call.api_version) if callable(scopes) else scopes, newest=call.api_version.newest)
     if call.asks_as_of:
-        caller.require(EVENTS_READ)
+        require_any(caller, EVENTS_READ)
 
 
 def judge_project(call: Call) -> None:

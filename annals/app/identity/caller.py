@@ -1,12 +1,10 @@
 """The caller of a request: its role, its scopes, and the role strings that permissions name."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from annals.app.errors import UnauthorizedScope
 from annals.domain.scopes import PROJECT_SCOPES
 from annals.store.secrets.tokens import Parent
 
@@ -19,19 +17,11 @@ USER_SCOPES: frozenset[str] = (
 )
 CONSOLE_SCOPES: frozenset[str] = USER_SCOPES | {"console", "projects.read", "projects.write"}
 """The scopes of console users if no project is named."""
-NEWEST_SCOPES = frozenset({"executions.read", "executions.write"})
-"""Scopes that older API versions lack. They have the singular names, which all versions accept."""
-
 KEY_SCOPES: frozenset[str] = frozenset({"public", "global", "health.read", "graphql"})
 
 
 ADMIN_SCOPES: frozenset[str] = frozenset(PROJECT_SCOPES) | KEY_SCOPES | {"console"}
 """The scopes of console users in a project, in admin mode."""
-
-
-_NAMES_OF_EXECUTIONS = (("execution.read", "executions.read"), ("execution.write", "executions.write"))
-_OTHER_NAMES = {name: other for pair in _NAMES_OF_EXECUTIONS for name, other in (pair, pair[::-1])}
-"""The other name of a scope that has two."""
 
 
 class CallerMembership(msgspec.Struct, frozen=True):
@@ -93,18 +83,6 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         if not self.user_id or self.by_token:
             return None
         return "" if scheduled else self.session_id
-
-    def lacks(self, scopes: Iterable[str]) -> list[str]:
-        """Return those of the scopes that the caller does not hold under either of their names."""
-        return [scope for scope in scopes if self.scopes.isdisjoint({scope, _OTHER_NAMES.get(scope, scope)})]
-
-    def require(self, scopes: frozenset[str], *, newest: bool = False) -> None:
-        """Require any one of the scopes. Raises UnauthorizedScope, which names the scopes that the API version
-        knows."""
-        if self.scopes.isdisjoint(scopes):
-            named = scopes if newest else scopes - NEWEST_SCOPES or scopes
-            wanted = ",".join(f'"{scope}"' for scope in sorted(named, reverse=True))
-            raise UnauthorizedScope(f"{self.name} (role: {self.word}) missing scopes ([{wanted}])")
 
 
 GUEST = Caller(word="guests", scopes=GUEST_SCOPES)

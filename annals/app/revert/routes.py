@@ -14,7 +14,7 @@ from annals.app.edge.dry_run import DryRunLog, WouldRecord, answer_dry_run
 from annals.app.functions.queries import read_function
 from annals.app.history.presenting import Presenter
 from annals.app.history.schemas import ChangeModel
-from annals.app.identity.scopes import EVENTS_READ, FUNCTIONS_READ, FUNCTIONS_WRITE
+from annals.app.identity.scopes import EVENTS_READ, FUNCTIONS_READ, FUNCTIONS_WRITE, require_any
 from annals.app.installations.queries import require_installation
 from annals.app.parameters import Boolean, Parameters, Uid, ValidationError, optional, required
 from annals.app.revert.configuration import read_configuration
@@ -75,7 +75,7 @@ class RevertController(operation.ResourceController):
 
     @operation.post("/{functionId:str}/revert", scopes=FUNCTIONS_WRITE, parameters=REVERT)
     async def revert_to(self, call: Call) -> Answer:
-        (await call.caller()).require(EVENTS_READ)
+        require_any(await call.caller(), EVENTS_READ)
         if call.values["dryRun"] and not isinstance(call.services.log, DryRunLog):
             return await answer_dry_run(call, self.revert_to.call_with)
         await revert(call, await resolve(call, call.values["to"], "to"))

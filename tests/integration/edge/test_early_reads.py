@@ -9,7 +9,7 @@ import pytest
 from annals.app.identity import credentials
 from annals.app.identity.caller import Caller
 from annals.app.identity.credentials import ACCESS
-from annals.app.identity.known_credentials import FailedKeys
+from annals.app.identity.wrong_key_delay import WrongKeyDelay
 from annals.app.reads import BatchedReads, Lookup
 from annals.app.services import Services
 from annals.domain.project import Project
@@ -112,7 +112,7 @@ async def test_answers_to_wrong_keys_are_delayed_and_those_to_right_keys_are_not
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    services.failed_keys = FailedKeys(sleep=sleep)
+    services.wrong_key_delay = WrongKeyDelay(sleep=sleep)
     for number in range(20):
         reply = await plain.with_(x_appwrite_key=f"bogus-{number}").get("/v1/functions")
         assert reply.error == (401, "user_unauthorized")
