@@ -425,11 +425,14 @@ def read(environment: Mapping[str, str] | None = None, **chosen: object) -> Sett
     environment. Raises Invalid for an unknown name and for a value that its setting can't take.
     """
     given = os.environ if environment is None else environment
-    named = {
-        **_dotenv(),
-        **{name: given[name] for name in given if name.startswith(PREFIX)},
-    }
     known = {setting.name: setting for setting in described()}
+    values = {**_values(_dotenv(), known), **_values({n: given[n] for n in given if n.startswith(PREFIX)}, known)}
+    values.update((name, value) for name, value in chosen.items() if value is not None)
+    return Settings(**values)
+
+
+def _values(named: Mapping[str, str], known: Mapping[str, "Described"]) -> dict[str, Any]:
+    """Return the values that one source has, by field; a setting has one value there, by name or by file."""
     values: dict[str, Any] = {}
     for name, text in named.items():
         setting = known.get(name)
@@ -442,13 +445,13 @@ def read(environment: Mapping[str, str] | None = None, **chosen: object) -> Sett
             raise Invalid(f"{in_file.name} and {name} are both set. Keep one of them.")
         else:
             values[in_file.field] = _parse(in_file, _content(name, Path(text)))
-    values.update((name, value) for name, value in chosen.items() if value is not None)
-    return Settings(**values)
+    return values
 
 
 def is_set(name: str) -> bool:
-    """True if the environment or `.env` gives this setting (named without its prefix) a value."""
-    return PREFIX + name in os.environ or PREFIX + name in _dotenv()
+    """True if the environment or `.env` gives this setting (named without its prefix) a value, or a file with one."""
+    names = {PREFIX + name, f"{PREFIX}{name}_FILE"}
+    return not names.isdisjoint(os.environ) or not names.isdisjoint(_dotenv())
 
 
 class Described(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.cli.settings import page
-from annals.settings import Invalid, Settings, as_environment, described, read
+from annals.settings import Invalid, Settings, as_environment, described, is_set, read
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -57,6 +57,22 @@ def test_value_is_read_from_the_file_that_its_name_with_file_names(elsewhere: Pa
         read({"ANNALS_REDIS_URL_FILE": str(elsewhere / "missing")})
     with pytest.raises(Invalid, match="no setting ANNALS_NOTHING_FILE"):
         read({"ANNALS_NOTHING_FILE": str(secret)})
+
+
+def test_environment_overrules_the_file_of_settings_whichever_of_them_names_a_file(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = elsewhere / "url"
+    secret.write_text("postgresql:///from-file\n")
+    (elsewhere / ".env").write_text(f"ANNALS_DATABASE_URL_FILE={secret}\nANNALS_REDIS_URL=redis://from-env-file\n")
+    (elsewhere / "redis").write_text("redis://from-file")
+
+    settings = read({"ANNALS_REDIS_URL_FILE": str(elsewhere / "redis")})
+    assert (settings.database_url, settings.redis_url) == ("postgresql:///from-file", "redis://from-file")
+
+    assert read(as_environment(settings)) == settings, "processes of `annals up` get all settings by their names"
+    monkeypatch.delenv("ANNALS_DATABASE_URL", raising=False)
+    assert is_set("DATABASE_URL")
 
 
 def test_functions_reach_the_api_as_clients_do_unless_they_have_an_address_of_their_own() -> None:

@@ -6,6 +6,7 @@ from annals.app.edge.answers import Answer, Header, json_answer
 from annals.domain.errors import BadRequest, DomainError
 from annals.domain.version import API_VERSION
 from annals.http.connection import Rejection, RejectionAnswer
+from annals.http.http_server import BOUNDS
 
 STATUS = {
     "build_already_completed": 400,
@@ -124,5 +125,8 @@ def domain_error_answer(error: DomainError) -> Answer:
 
 def rejection_answer(rejection: Rejection) -> RejectionAnswer:
     """Return the answer to a request that the server rejects before the application sees it."""
-    answer = domain_error_answer(BadRequest(rejection.value))
+    text = rejection.value
+    if rejection is Rejection.TOO_LARGE:
+        text += f" It may have {BOUNDS.head_lines} headers and {BOUNDS.head_bytes} bytes with the path."
+    answer = domain_error_answer(BadRequest(text))
     return RejectionAnswer(answer.status, answer.headers, answer.body)

@@ -88,11 +88,8 @@ async def read_memberships(call: Call, team_id: str, page: Page, searched: str |
     scope = Sql("project_id = %s AND team_id = %s", (call.realm, team_id))
     if searched is not None:
         scope = all_of([scope, search(searched, _SEARCHED_MEMBERS)])
-    team, found = await asyncio.gather(
-        find_team(call, team_id),
-        read_list(call, page, MEMBERSHIPS, scope, counted=counted, columns=f"*, {_NAMES}"),
-        return_exceptions=True,
-    )
+    listing = read_list(call, page, MEMBERSHIPS, scope, counted=counted, columns=f"*, {_NAMES}")
+    team, found = await asyncio.gather(find_team(call, team_id), listing, return_exceptions=True)
     if isinstance(team, BaseException):
         raise team
     if isinstance(found, BaseException):

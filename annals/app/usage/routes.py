@@ -53,9 +53,9 @@ class AnalyticsController(operation.ResourceController):
         await call.caller()
         past = await requested(call)
         services, days = call.services, call.services.settings.execution_retention_days
-        question = parameters.question(
-            call.project_id, call.values, now=_end(call, past), minute_days=days, present=services.now()
-        )
+        end = _end(call, past)
+        present = end if past is None else services.now()
+        question = parameters.question(call.project_id, call.values, now=end, minute_days=days, present=present)
         database, reader = services.database, services.log.reader
         if past is None:
             found = await answer(database, reader, question)

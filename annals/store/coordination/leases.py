@@ -138,9 +138,11 @@ class ProcessLease:
             yield
         finally:
             beating.cancel()
-            with suppress(asyncio.CancelledError):
-                await beating
-            await self.leave()
+            try:
+                with suppress(asyncio.CancelledError):
+                    await beating
+            finally:
+                await self.leave()
 
     async def enter(self) -> None:
         """Send the first heartbeat; await it before the first claim. Raises StoreUnavailable."""

@@ -5,6 +5,7 @@ import io
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode, urlsplit
 
+import msgspec
 import pytest
 
 from annals.app.edge.edge import Edge
@@ -148,6 +149,14 @@ async def test_minutes_are_shown_while_they_are_retained(services: Services, pla
 
     assert len(reply.json["total"]["series"]) in {30, 31}
     assert reply.json["total"]["total"] == {"count": 3}
+
+
+async def test_default_range_of_minutes_fits_a_retention_of_one_day(services: Services, plain: Client) -> None:
+    services.settings = msgspec.structs.replace(services.settings, execution_retention_days=1)
+
+    replies = [await plain.get(USAGE, interval="minute") for _ in range(20)]
+
+    assert {reply.status for reply in replies} == {200}
 
 
 async def test_usage_of_other_projects_is_not_readable(
