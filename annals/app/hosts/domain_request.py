@@ -80,8 +80,8 @@ def host_name(host: bytes) -> str:
 
 
 def is_own(name: str, settings: Settings) -> bool:
-    """Return True if a host name always means the API: the instance's own name, or an address."""
-    if name in {"", "localhost", host_of(settings.endpoint), settings.host}:
+    """Return True if a host name always means the API: its name for clients or for functions, or an address."""
+    if name in {"", "localhost", host_of(settings.endpoint), host_of(settings.functions_endpoint), settings.host}:
         return True
     try:
         ipaddress.ip_address(name)

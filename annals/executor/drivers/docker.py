@@ -76,7 +76,7 @@ class DockerDriver:
         runtimes = await self._engine.call(own_images, self._engine.client)
         if not runtimes:  # nothing can run yet; foreign images need not have bash
             return
-        image = _Image(f"annals/{runtimes[0].replace('-', ':')}", own=True)
+        image = _Image(f"annals/{runtimes[0].replace('-', ':', 1)}", own=True)
         options = self._hardened("reaches-api", self._config.usual, self._config.pids) | {
             "command": ["timeout", f"{API_SECONDS}", "bash", "-c", CONNECT, host, str(port)],
             "user": "65534:65534",

@@ -255,7 +255,7 @@ def _remove(folder: Path) -> None:
 def _write(file: Path, text: str, *, optional: bool = False) -> None:
     try:
         fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         if optional:
             return
         raise

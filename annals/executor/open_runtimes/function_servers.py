@@ -18,6 +18,7 @@ from annals.executor.open_runtimes.sources import SourceArchives
 from annals.executor.pool.code import CodeCache, CodeMissing
 from annals.executor.pool.instance import Instance
 from annals.executor.pool.pool import Ended, Pool
+from annals.executor.pool.restarts import Restarts
 from annals.executor.pool.runner import Runner
 
 OUTPUT = "OPEN_RUNTIMES_OUTPUT_DIRECTORY"
@@ -32,7 +33,7 @@ class FunctionServers:
     ) -> None:
         self._images = config.images
         self._sources = sources
-        self._pool = Pool(config, driver, code, ended)
+        self._pool = Pool(config, driver, code, ended, Restarts(by_deployment=True))
         self._runner = Runner(config, self._pool, socket.gethostname())
 
     def open(self) -> None:
@@ -96,7 +97,7 @@ class FunctionServers:
         return instance
 
     async def execute(self, runtime: ManagedRuntime, call: ExecutionSpec, seconds: float) -> Outcome:
-        """ExecutionSpec a function; failures of user code are part of the outcome. Raises ApiError."""
+        """Call a function; failures of user code are part of the outcome. Raises ApiError."""
         await self.up(runtime, seconds)
         if runtime.run is None:
             raise ApiError("runtime_not_found")

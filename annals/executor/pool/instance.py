@@ -191,6 +191,8 @@ class Instance:
 
     async def stop(self) -> None:
         """Kill the sandbox and remove its folder."""
+        if self.deferred:  # its end must not wait until the processors are idle
+            self.defer(deferred=False)
         if self._sandbox is not None:
             await self._sandbox.kill()
         self.logs.close()

@@ -36,14 +36,21 @@ Ended = Callable[[Key, Instance, Why], None]
 class Pool:
     """All instances of this executor. Single-threaded: every method runs on the event loop."""
 
-    def __init__(self, config: ExecutorConfig, driver: Driver, code: CodeCache, ended: Ended | None = None) -> None:
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        driver: Driver,
+        code: CodeCache,
+        ended: Ended | None = None,
+        restarts: Restarts | None = None,
+    ) -> None:
         """`ended` is called with each instance that is retired, and the reason."""
         self._ended = ended
         self._config = config
         self._code = code
         self._starter = Starter(config, driver, code)
         self._groups: dict[Key, InstanceGroup] = {}
-        self._restarts = Restarts()
+        self._restarts = restarts or Restarts()
         self._stopping: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._digests: dict[tuple[str, str], str] = {}
@@ -115,13 +122,16 @@ class Pool:
     def release(self, run: Run, instance: Instance) -> None:
         """Give a slot back; the next waiting call gets it."""
         instance.leave()
-        if instance.deferred and not instance.retired:  # it has answered
-            self._restarts.trust(key_of(run))
-            instance.defer(deferred=False)
         if group := self._groups.get(key_of(run)):
             if not instance.retired:
                 group.concurrency = instance.concurrency
             group.hand_out()
+
+    def answered(self, run: Run, instance: Instance) -> None:
+        """Give an instance equal processor time again, now that it has answered a call."""
+        if instance.deferred:
+            self._restarts.trust(key_of(run))
+            instance.defer(deferred=False)
 
     def retire(self, run: Run, instance: Instance, why: Why) -> None:
         """Send no more requests to an instance, and kill it after its requests have finished or their grace is over."""

@@ -20,6 +20,9 @@ START_CPU = 0.2
 MEMORY_CPU = 0.8
 """Seconds of processor time that filling and freeing one gigabyte costs."""
 
+MOST_COUNTED_MB = 1024
+"""More memory costs no more: the host or a parent group may have killed an instance long before its limit."""
+
 SUSPECT_SECONDS = 60.0
 """How long a function is suspected of filling its memory again, unless it answers a call."""
 
@@ -31,9 +34,10 @@ class Restarts:
     """Delays the replacement of a project's instances that end by themselves, and suspects functions that fill their
     memory."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._projects: dict[str, Throttle] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, by_deployment: bool = False) -> None:
+        """With `by_deployment`, each deployment has a rate of its own: its project then stands for no tenant."""
+        self._clock, self._parts = clock, 2 if by_deployment else 1
+        self._projects: dict[tuple[str, ...], Throttle] = {}
         self._until: dict[Key, float] = {}
         self._suspects: dict[Key, float] = {}
 
@@ -46,8 +50,8 @@ class Restarts:
         Returns the seconds until it may be replaced.
         """
         self._forget()
-        throttle = self._projects.setdefault(key[0], Throttle(_RATES, BURST_SECONDS, self._clock))
-        if wait := throttle.spend(cpu=START_CPU + MEMORY_CPU * filled_mb / 1024):
+        throttle = self._projects.setdefault(key[: self._parts], Throttle(_RATES, BURST_SECONDS, self._clock))
+        if wait := throttle.spend(cpu=START_CPU + MEMORY_CPU * min(filled_mb, MOST_COUNTED_MB) / 1024):
             self._until[key] = self._clock() + wait
         if filled_mb:
             self._suspects[key] = self._clock() + SUSPECT_SECONDS

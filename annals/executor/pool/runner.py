@@ -155,6 +155,7 @@ class Runner:
             return await failed("error", "The request cannot be sent: its path or a header holds a line break.")
         except (ConnectionBroken, OSError):
             return await failed(*await self._death(run, instance))
+        self._pool.answered(run, instance)
         if instance.fault and answer.status >= 500:  # the code's error, caused by the closed log socket
             return await failed("crashed", instance.fault)
         if run.logging:

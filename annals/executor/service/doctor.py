@@ -134,8 +134,11 @@ async def _docker(config: ExecutorConfig) -> list[HostCheck]:
 
 
 async def _containers(config: ExecutorConfig) -> list[HostCheck]:
-    """Open the driver as an executor does; return its limits and runtimes, and what functions reach."""
-    driver = DockerDriver(config)
+    """Open the driver as an executor does; return its limits and runtimes, and what functions reach.
+
+    No port of the host is opened to functions, since the executor that runs here may have other settings.
+    """
+    driver = DockerDriver(msgspec.structs.replace(config, network_allow=()))
     try:
         await driver.open()
         served = ", ".join(await driver.served())

@@ -19,7 +19,7 @@ from annals.app.edge.declared import DEFAULTS
 from annals.app.edge.edge import LONGEST_PATH, Edge
 from annals.app.edge.error_answers import STATUS, domain_error_answer, error_answer
 from annals.app.edge.failures import EXCEPTION_HANDLERS
-from annals.app.hosts.domain_request import request_kind
+from annals.app.hosts.domain_request import DomainRequest, request_kind
 from annals.app.services import Services
 from annals.domain import errors
 from annals.domain.errors import DomainError, FunctionNotFound, RateLimited
@@ -172,3 +172,11 @@ def test_unknown_error_becomes_a_bare_500() -> None:
 
 def test_errors_that_can_be_retried_carry_retry_after() -> None:
     assert dict(domain_error_answer(RateLimited(retry_after=5)).headers)[b"retry-after"] == b"5"
+
+
+def test_names_under_which_clients_and_functions_reach_the_api_belong_to_no_function() -> None:
+    settings = Settings(public_url="https://api.example.com/v1", functions_api_url="http://api.internal:8088/v1")
+
+    for host in (b"api.example.com", b"API.internal:8088", b"localhost:1", b"10.0.0.1", b"[::1]:80", b""):
+        assert request_kind(host, settings) is Call
+    assert request_kind(b"hello.example.com", settings) is DomainRequest

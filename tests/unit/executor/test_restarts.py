@@ -92,6 +92,20 @@ def test_restarts_after_filled_memory_cost_more() -> None:
     assert known.count(SIBLING) == pytest.approx(6.0)
 
 
+def test_restart_costs_no_more_than_after_one_filled_gigabyte() -> None:
+    known, other = Restarts(Clock()), Restarts(Clock())
+
+    assert [known.count(A, filled_mb=1024) for _ in range(4)] == pytest.approx([0.0, 0.0, 5.0, 10.0])
+    assert [other.count(A, filled_mb=1_000_000) for _ in range(4)] == pytest.approx([0.0, 0.0, 5.0, 10.0])
+
+
+def test_rate_can_be_counted_by_deployment() -> None:
+    known = Restarts(Clock(), by_deployment=True)
+    crashed(known, A, 12)
+
+    assert crashed(known, SIBLING, 1) == [0.0]
+
+
 def test_function_that_filled_its_memory_is_suspected_for_a_minute_or_until_it_answers() -> None:
     clock = Clock()
     known = Restarts(clock)
