@@ -102,6 +102,8 @@ class Replicated(Postgres):
 
     def replicate(self) -> None:
         """Create the standby; commits wait for it from now on."""
+        self.execute("ALTER SYSTEM SET wal_keep_size = '4GB'")  # a standby that was stopped could never follow again
+        self.execute("SELECT pg_reload_conf()")
         self.standby.make()
         self.standby.start()
         self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
