@@ -1,7 +1,7 @@
 """`annals events`: the log as it is, oldest first, one event a line."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import msgspec
 
 from annals.app.history.events import EventFilter, EventType, Resource
 from annals.app.history.presenting import Presenter
+from annals.app.parameters.kinds import ParameterKind, ValidationError
 from annals.app.wire import encode
 from annals.cli.event_log import known_project, with_log
-from annals.cli.options import fitting, instance_options, of_instance
+from annals.cli.options import instance_options, of_instance
 from annals.store.log.log import EventLog
 from annals.store.log.reader import RecordedEvent
 from annals.store.postgres.listener import Listener
@@ -25,6 +26,18 @@ MOST_LAST = 10_000
 _LONGEST, _MANY = 40, 3
 _HIDDEN_FIELDS = ("digest", "sealed", "incarnation", "originator_topic", "project_id", "_by", "_at")
 _APART = frozenset({"originator_id", "originator_version", "timestamp", "metadata"})
+
+
+def fitting(kind: ParameterKind) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """Return an option's callback that applies the API's rules for the parameter."""
+
+    def judged(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+        try:
+            return None if value is None else kind.parse(value)
+        except ValidationError as invalid:
+            raise click.BadParameter(f"{invalid}.") from None
+
+    return judged
 
 
 @click.command()

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from annals.app.parameters.kinds import ParameterKind, ValidationError
 from annals.settings import Invalid, Settings, read
 from annals.supervisor.folders import Folders
 
@@ -25,18 +24,6 @@ FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 def instance_options(command: FC) -> FC:
     """Add the options that commands on an instance share: its data folder, and an answer in JSON."""
     return data_option(json_option(command))
-
-
-def fitting(kind: ParameterKind) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """Return an option's callback that applies the API's rules for the parameter."""
-
-    def judged(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
-        try:
-            return None if value is None else kind.parse(value)
-        except ValidationError as invalid:
-            raise click.BadParameter(f"{invalid}.") from None
-
-    return judged
 
 
 def chosen(**options: object) -> Settings:

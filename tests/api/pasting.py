@@ -1,6 +1,8 @@
 """A shell into which a test pastes the commands of a page, as a reader does."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests.instance import AnnalsInstance, plain
 ACTIVATED = str(ROOT / ".venv" / "bin")
 """The folder that activating the environment puts on the PATH of a terminal."""
 
+SECONDS = 200
 _LINE = "@@@ end of a block @@@"
 _CLOSE_ENDS_JOBS = "trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT\n"
 
@@ -34,11 +37,28 @@ def paste(parts: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
 
 def run(command: list[str], text: str, folder: Path, environment: Mapping[str, str]) -> str:
     """Run a program with a text as its input and return what it printed."""
-    ended = subprocess.run(
-        command, input=text, cwd=folder, env=environment, text=True, capture_output=True, timeout=200, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as running:
+        try:
+            printed, errors = running.communicate(text, timeout=SECONDS)
+        except subprocess.TimeoutExpired:  # jobs in the background, such as an instance, must end as well
+            os.killpg(running.pid, signal.SIGTERM)
+            try:
+                printed, errors = running.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(running.pid, signal.SIGKILL)
+                printed, errors = running.communicate()
+            raise TimeoutError(f"{command} did not end within {SECONDS} seconds: {printed}{errors}") from None
+    assert running.returncode == 0, printed + errors
+    return printed
 
 
 def objects(printed: str) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def test_settings_of_the_page_configure_the_instance(configured: AnnalsInstance)
     local = f"http://127.0.0.1:{settings.port}/v1"
     function = {"functionId": "shop", "name": "Shop", "runtime": "node-22"}
 
-    made = httpx.post(f"{local}/functions", headers=configured.headers, json=function)
+    made = httpx.post(f"{local}/functions", headers=configured.headers, json=function, timeout=30)
     rule = {"domain": "shop.example.org", "functionId": "shop"}
     refused = httpx.post(f"{local}/proxy/rules/function", headers=configured.headers, json=rule, timeout=30)
 

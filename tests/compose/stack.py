@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,8 @@ def missing() -> str:
         return "There is no docker command: install the packages docker-cli and docker-compose."
     if done.returncode:
         return f"There is no docker compose: {done.stderr.strip()}"
+    if shutil.which("nft") is None:
+        return "There is no nft command: install the package nftables."
     absent = [image for image in IMAGES if _docker("image", "inspect", image, check=False).returncode]
     return f"Images are missing, run `make platform-images`: {', '.join(absent)}" if absent else ""
 
@@ -92,7 +95,8 @@ class Stack:
 
     def compose(self, *arguments: str, check: bool = True, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run `docker compose` with the stack's variables."""
-        return _docker("compose", *arguments, environment={**self.environment, **environment}, check=check)
+        variables = {**self.environment, **environment}
+        return _docker("compose", *arguments, environment=variables, check=check, seconds=UP_SECONDS + 60)
 
     def up(self, *options: str) -> None:
         """Start everything, wait until it is healthy, and read the first key."""
@@ -125,10 +129,6 @@ class Stack:
         found: dict[str, Any] = json.loads(_docker("inspect", container).stdout)[0]
         return found
 
-    def healthy(self, service: str) -> bool:
-        states = [self.inspect(container)["State"] for container in self.containers(service)]
-        return bool(states) and all(state["Health"]["Status"] == "healthy" for state in states)
-
     def kill(self, service: str) -> None:
         """Kill the first process of a service's container, as a crash or the kernel does; the engine starts it again.
 
@@ -148,11 +148,18 @@ class Stack:
         return self.compose("logs", "--no-color", "--tail", "40", service, check=False).stdout
 
     def remove(self) -> None:
-        """Remove containers, networks and volumes, and those that the executor made."""
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", check=False)
+        """Remove containers, networks and volumes, and those that the executor made; check that nothing is left."""
+        profile = ("--profile", "upgrade")  # its services are no orphans, so that they would stay otherwise
+        self.compose(*profile, "down", "--volumes", "--remove-orphans", "--timeout", "20", check=False)
+        of_network = ("--filter", f"network={self.project}")
+        if functions := _docker("ps", "--all", "--quiet", *of_network, check=False).stdout.split():
+            _docker("rm", "--force", *functions, check=False)
         _docker("network", "rm", self.project, check=False)
         _docker("rmi", self.newer, check=False)
         subprocess.run(["nft", "delete", "table", "inet", self.environment["ANNALS_FUNCTIONS_BRIDGE"]], check=False)
+        of_project = ("--quiet", "--filter", f"label=com.docker.compose.project={self.project}")
+        left = [_docker(kind, "ls", *of_project).stdout for kind in ("container", "network", "volume")]
+        assert left == ["", "", ""], left
 
 
 def _free_ports() -> tuple[int, int]:

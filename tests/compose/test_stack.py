@@ -191,6 +191,7 @@ def test_no_request_fails_in_the_upgrade_that_the_page_describes(stack: Stack, c
 def test_everything_is_there_after_down_and_up(stack: Stack, client: Client, hello: str) -> None:
     ended = client.execution(hello, client.execute(hello)["$id"])
     events = stack.compose("exec", "--no-TTY", "api", "annals", "events", "--json").stdout
+    assert events
     key = dict(stack.headers)
     stack.compose("down", "--timeout", "20")
     assert stack.compose("ps", "--all", "--quiet").stdout == ""
@@ -200,5 +201,5 @@ def test_everything_is_there_after_down_and_up(stack: Stack, client: Client, hel
     assert time.monotonic() - began < 120
     assert stack.headers == key
     assert client.execution(hello, ended["$id"]) == ended
-    assert stack.compose("exec", "--no-TTY", "api", "annals", "events", "--json").stdout.startswith(events[:2000])
+    assert stack.compose("exec", "--no-TTY", "api", "annals", "events", "--json").stdout.startswith(events)
     assert client.execute(hello)["responseBody"] == "hello"

@@ -118,6 +118,7 @@ async def opened(config: ExecutorConfig) -> None:
 
 
 async def test_driver_opens_only_if_containers_reach_the_api(unopened: ExecutorConfig, listening: list[int]) -> None:
+    await opened(unopened)  # creates the network
     with closing(connect()) as client:
         [network] = client.networks.list(names=["^annals$"])
     gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
