@@ -3,7 +3,7 @@
 SELECT require_function(%(stream)s, %(incarnation)s);
 
 -- name: place_back_of
--- Who waits for a place of a function is told that the one which an execution may hold is given back.
+-- Notify calls that wait for a concurrency slot of a function: an execution that may hold one gives it back.
 SELECT pg_notify('annals_places', x.project_id || ':' || x.function_id) FROM executions x
 WHERE x.stream_id = %(stream)s AND x.status = 'processing';
 

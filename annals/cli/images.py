@@ -36,7 +36,7 @@ def platform(as_json: bool) -> None:
 
 
 def _built(build: Callable[[Say], list[str]], as_json: bool) -> None:
-    """Build, and print the images' names, or why there are none."""
+    """Build the images, and print their names, or why they cannot be built."""
     # Heavy, and only where docker is used.
     from docker.errors import DockerException  # noqa: PLC0415
 

@@ -54,7 +54,7 @@ class Resolver:
 
     @classmethod
     def configured(cls, servers: Sequence[str]) -> Self:
-        """Return a resolver that asks the configured servers, or those of this host if there are none."""
+        """Return a resolver that asks the configured servers, or those of this host if the setting is empty."""
         return cls(parse_name_servers(servers) or system_servers())
 
     async def of(self, name: str) -> list[str]:
